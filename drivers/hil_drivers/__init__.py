@@ -1,0 +1,1 @@
+"""Drivers: transports, instruments and the rig."""

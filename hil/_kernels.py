@@ -1,0 +1,237 @@
+"""Compiled loops of the limit check and the ledger; imported on the first run, not by ``import hil``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+FLOAT, GROUND, DRIVE = 0, 1, 2
+
+# What a violation is about; `hil.limits` turns (code, step, a, b, value, limit) into words.
+OK, LEVEL_LO, LEVEL_HI, SLEW, WIDTH_LO, WIDTH_HI, WIDTH_GRID = 0, 1, 2, 3, 4, 5, 6
+COMPLIANCE, ENERGY, PORT_LO, PORT_HI, HALF_SELECT = 7, 8, 9, 10, 11
+STATE_FLOAT, PER_LINE_WIDTH, RISE = 12, 13, 14
+
+
+@njit(cache=True)
+def check_lines(
+    state: Any, lo_v: Any, hi_v: Any, width_s: Any, rise_s: Any, fall_s: Any, compliance_a: Any,
+    repeat: Any, level_min_v: Any, level_max_v: Any, slew_max: float, width_min: float,
+    width_max: float, width_grid: float, compliance_max: float, energy_max: float,
+    rise_min: float, rise_max: float, can_float: bool, per_line_width: bool,
+) -> tuple[int, int, int, float, float]:  # fmt: skip
+    """Check every driven line of every step; return (code, step, line, value, limit)."""
+    n_steps, n_lines = state.shape
+    wide = width_s.shape[1] > 1
+    for s in range(n_steps):
+        if repeat[s] == 0:
+            continue
+        edge = min(rise_s[s], fall_s[s])
+        widest = 0.0
+        narrowest = np.inf
+        for k in range(n_lines):
+            st = state[s, k]
+            if st == FLOAT and not can_float:
+                return STATE_FLOAT, s, k, 0.0, 0.0
+            if st != DRIVE:
+                continue
+            lo, hi = lo_v[s, k], hi_v[s, k]
+            if lo < level_min_v[k]:
+                return LEVEL_LO, s, k, lo, level_min_v[k]
+            if hi > level_max_v[k]:
+                return LEVEL_HI, s, k, hi, level_max_v[k]
+            peak = max(-lo, hi)
+            if peak == 0.0:
+                continue
+            w = width_s[s, k] if wide else width_s[s, 0]
+            if w == 0.0 and wide:
+                continue
+            widest = max(widest, w)
+            narrowest = min(narrowest, w)
+            if peak > slew_max * edge:
+                return SLEW, s, k, (np.inf if edge == 0.0 else peak / edge), slew_max
+            if w < width_min:
+                return WIDTH_LO, s, k, w, width_min
+            if w > width_max:
+                return WIDTH_HI, s, k, w, width_max
+            if width_grid > 0.0:
+                ticks = w / width_grid
+                if abs(ticks - np.round(ticks)) > 1e-6 * max(ticks, 1.0):
+                    return WIDTH_GRID, s, k, w, width_grid
+            if compliance_a[k] > compliance_max:
+                return COMPLIANCE, s, k, compliance_a[k], compliance_max
+            if energy_max < np.inf:
+                bound = min(compliance_a[k], compliance_max) * peak * w
+                if bound > energy_max:
+                    return ENERGY, s, k, bound, energy_max
+            if rise_s[s] < rise_min or rise_s[s] > rise_max:
+                return RISE, s, k, rise_s[s], (rise_min if rise_s[s] < rise_min else rise_max)
+        if wide and not per_line_width and widest > narrowest:
+            return PER_LINE_WIDTH, s, -1, narrowest, widest
+    return OK, 0, 0, 0.0, 0.0
+
+
+@njit(cache=True)
+def _extremes(
+    state: Any, lo_v: Any, hi_v: Any, selected: Any, lines: Any, s: int, float_lo: float,
+    float_hi: float, zero: bool, out: Any, at: Any,
+) -> None:  # fmt: skip
+    """Fill out[sel, lo|hi] with the extreme potentials of selected / unselected ``lines``."""
+    for c in range(2):
+        out[c, 0], out[c, 1] = np.inf, -np.inf
+        at[c, 0] = at[c, 1] = -1
+    for n in range(lines.size):
+        k = lines[n]
+        st = state[s, k]
+        lo = hi = 0.0
+        if st == DRIVE:
+            lo, hi = lo_v[s, k], hi_v[s, k]
+            if zero:
+                lo, hi = min(lo, 0.0), max(hi, 0.0)
+        elif st == FLOAT:
+            lo, hi = float_lo, float_hi
+        c = 1 if selected[s, k] else 0
+        if lo < out[c, 0]:
+            out[c, 0], at[c, 0] = lo, n
+        if hi > out[c, 1]:
+            out[c, 1], at[c, 1] = hi, n
+
+
+@njit(cache=True)
+def check_port(
+    state: Any, lo_v: Any, hi_v: Any, selected: Any, repeat: Any, plus: Any, minus: Any,
+    same_axis: bool, zero: bool, port_min: float, port_max: float, half_max: float,
+) -> tuple[int, int, int, int, float, float]:  # fmt: skip
+    """Check the voltage of every device's port; return (code, step, i_plus, i_minus, value, limit).
+
+    A floating line is taken at the worst potential its neighbours can give it: anything between
+    the lowest and the highest level driven in the step (0 V included). ``zero`` widens driven
+    levels to 0 V, for widths that differ between lines. Two lines that cross always share a
+    device, so the extremes of both sides are a device's; with ``same_axis`` (both terminals of
+    the port along rows) pairs are taken index by index.
+    """
+    n_steps, n_lines = state.shape
+    p = np.empty((2, 2))
+    m = np.empty((2, 2))
+    p_at = np.empty((2, 2), np.int64)
+    m_at = np.empty((2, 2), np.int64)
+    for s in range(n_steps):
+        if repeat[s] == 0:
+            continue
+        float_lo = float_hi = 0.0
+        for k in range(n_lines):
+            if state[s, k] == DRIVE:
+                float_lo = min(float_lo, lo_v[s, k])
+                float_hi = max(float_hi, hi_v[s, k])
+        if same_axis:
+            for n in range(plus.size):
+                a, b = plus[n], minus[n]
+                a_lo = a_hi = b_lo = b_hi = 0.0
+                if state[s, a] == DRIVE:
+                    a_lo, a_hi = lo_v[s, a], hi_v[s, a]
+                elif state[s, a] == FLOAT:
+                    a_lo, a_hi = float_lo, float_hi
+                if state[s, b] == DRIVE:
+                    b_lo, b_hi = lo_v[s, b], hi_v[s, b]
+                elif state[s, b] == FLOAT:
+                    b_lo, b_hi = float_lo, float_hi
+                if a_lo - b_hi < port_min:
+                    return PORT_LO, s, n, n, a_lo - b_hi, port_min
+                if a_hi - b_lo > port_max:
+                    return PORT_HI, s, n, n, a_hi - b_lo, port_max
+            continue
+        _extremes(state, lo_v, hi_v, selected, plus, s, float_lo, float_hi, zero, p, p_at)
+        _extremes(state, lo_v, hi_v, selected, minus, s, float_lo, float_hi, zero, m, m_at)
+        for cp in range(2):
+            for cm in range(2):
+                if p_at[cp, 0] < 0 or m_at[cm, 0] < 0:
+                    continue
+                low = p[cp, 0] - m[cm, 1]
+                high = p[cp, 1] - m[cm, 0]
+                if low < port_min:
+                    return PORT_LO, s, p_at[cp, 0], m_at[cm, 1], low, port_min
+                if high > port_max:
+                    return PORT_HI, s, p_at[cp, 1], m_at[cm, 0], high, port_max
+                if cp + cm < 2 and half_max < np.inf:
+                    if -low > half_max:
+                        return HALF_SELECT, s, p_at[cp, 0], m_at[cm, 1], low, half_max
+                    if high > half_max:
+                        return HALF_SELECT, s, p_at[cp, 1], m_at[cm, 0], high, half_max
+    return OK, 0, 0, 0, 0.0, 0.0
+
+
+@njit(cache=True)
+def count_pulses(
+    state: Any, level_v: Any, width_s: Any, selected: Any, repeat: Any, plus: Any, minus: Any,
+    reading: bool, erasing: bool, sel_pos: Any, sel_neg: Any, sel_v2t: Any, plus_pulses: Any,
+    minus_pulses: Any, plus_reads: Any, minus_reads: Any, plus_v2t: Any, minus_v2t: Any,
+    rows: Any, cols: Any,
+) -> int:  # fmt: skip
+    """Add a block to the ledger; return the number of device pulses on selected devices.
+
+    ``plus`` lines run along rows, ``minus`` lines along columns. ``rows`` and ``cols`` are scratch.
+    """
+    wide = width_s.shape[1] > 1
+    total = 0
+    for s in range(state.shape[0]):
+        r = repeat[s]
+        if r == 0:
+            continue
+        n_rows = n_cols = 0
+        for i in range(plus.size):
+            k = plus[i]
+            driven = state[s, k] == DRIVE and level_v[s, k] != 0.0
+            if driven or selected[s, k]:
+                w = width_s[s, k] if wide else width_s[s, 0]
+                v2t = level_v[s, k] * level_v[s, k] * w * r if driven else 0.0
+                plus_v2t[i] += v2t
+                if reading:
+                    if driven and w > 0.0:
+                        plus_reads[i] += r
+                elif selected[s, k]:
+                    plus_pulses[i] += r
+                    rows[n_rows] = i
+                    n_rows += 1
+        for j in range(minus.size):
+            k = minus[j]
+            driven = state[s, k] == DRIVE and level_v[s, k] != 0.0
+            if driven or selected[s, k]:
+                w = width_s[s, k] if wide else width_s[s, 0]
+                v2t = level_v[s, k] * level_v[s, k] * w * r if driven else 0.0
+                minus_v2t[j] += v2t
+                if reading:
+                    if driven and w > 0.0:
+                        minus_reads[j] += r
+                elif selected[s, k]:
+                    minus_pulses[j] += r
+                    cols[n_cols] = j
+                    n_cols += 1
+        if reading:
+            continue
+        for a in range(n_rows):
+            i = rows[a]
+            kp = plus[i]
+            vp = level_v[s, kp] if state[s, kp] == DRIVE else 0.0
+            wp = width_s[s, kp] if wide else width_s[s, 0]
+            for b in range(n_cols):
+                j = cols[b]
+                km = minus[j]
+                vm = level_v[s, km] if state[s, km] == DRIVE else 0.0
+                v = vp - vm
+                if wide:
+                    wm = width_s[s, km]
+                    w = min(wp, wm) if (vp != 0.0 and vm != 0.0) else (wp if vp != 0.0 else wm)
+                else:
+                    w = wp
+                if v == 0.0 or w == 0.0:
+                    continue
+                if v > 0.0 and not erasing:
+                    sel_pos[i, j] += r
+                else:
+                    sel_neg[i, j] += r
+                sel_v2t[i, j] += v * v * w * r
+                total += r
+    return total
+

@@ -1,0 +1,231 @@
+"""The one interface in front of every array, physical or simulated.
+
+:meth:`Backend.run` is final: it checks limits, drives, counts and hands out readings the same way
+for every backend. An implementation writes the small hooks below it and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, final
+
+from hil.capabilities import Capabilities
+from hil.errors import BackendError, RunInterrupted
+from hil.geometry import ArrayGeometry
+from hil.ledger import Ledger
+from hil.limits import LimitChecker, PulseBudget, SafetyLimits
+from hil.measurement import MeasurementBlock
+from hil.program import Phase, PulseBlock
+
+
+class Backend(ABC):
+    """An array behind an interface: open it, run pulse blocks, get measurement blocks.
+
+    Use it as a context manager; leaving it always enforces the safe state, also when a generator
+    returned by :meth:`run` was abandoned half way.
+    """
+
+    name = "backend"  #: printed first and stamped into every run
+
+    def __init__(
+        self,
+        geometry: ArrayGeometry,
+        capabilities: Capabilities,
+        limits: SafetyLimits | None = None,
+    ) -> None:
+        self.geometry = geometry
+        self.capabilities = capabilities
+        self.limits = limits if limits is not None else SafetyLimits()
+        self.ledger = Ledger(geometry)
+        self.checker = LimitChecker(geometry, self.limits, capabilities)
+        self._budget = PulseBudget(self.limits, self.ledger)
+        self._is_open = False
+        self._running = False
+        self._stop = threading.Event()
+        self._aborted = False
+        self.was_stopped = False  #: the last stream ended early because a stop was requested
+
+    # -- what an implementation writes ------------------------------------------------------
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Connect, verify the identity, leave every output at 0 V."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Disconnect; called once, after the safe state."""
+
+    def _prepare(self, block: PulseBlock) -> PulseBlock:
+        """Return the block as it will be delivered (quantised); may upload it."""
+        return block
+
+    @abstractmethod
+    def _execute(self, block: PulseBlock) -> MeasurementBlock:
+        """Drive the block and return exactly the readings that it promises."""
+
+    @abstractmethod
+    def _safe_state(self) -> None:
+        """Bring every level to 0 V and outputs off; idempotent, also after a failure."""
+
+    def _abort(self) -> None:
+        """Switch outputs off out of band, from any thread; default: the safe state."""
+        self._safe_state()
+
+    @abstractmethod
+    def identify(self) -> str:
+        """Return one line that says what is behind this backend."""
+
+    # -- what everybody uses ---------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """True between open and close."""
+        return self._is_open
+
+    @final
+    def open(self) -> None:
+        """Open the backend; does nothing when it is open already."""
+        if self._is_open:
+            return
+        self._open()
+        self._is_open = True
+        self._aborted = False
+        self._stop.clear()
+
+    @final
+    def close(self) -> None:
+        """Enforce the safe state and disconnect; does nothing when closed already."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._running = False
+        try:
+            self._safe_state()
+        finally:
+            self._close()
+
+    @final
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    @final
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def request_stop(self) -> None:
+        """Ask the stream to end before its next block, in the safe state; from any thread.
+
+        ``was_stopped`` then is True until the next :meth:`run`. The request is honoured once.
+        """
+        self._stop.set()
+
+    def _honour_stop(self) -> None:
+        self._stop.clear()
+        self.was_stopped = True
+        self._safe_state()
+
+    def abort(self) -> None:
+        """Switch outputs off now, from any thread; the backend must be closed afterwards."""
+        self._aborted = True
+        self._stop.set()
+        self._abort()
+
+    @final
+    def run(self, blocks: Iterable[PulseBlock]) -> Iterator[MeasurementBlock]:
+        """Drive ``blocks`` and yield one measurement block for each, in order.
+
+        A static programme (anything that can be walked again: a list, a
+        :class:`~hil.program.Programme`) is checked whole, here, before anything is driven. An
+        iterator is an adaptive stream and is checked block by block: an error in block 17 means
+        that blocks 0 to 16 were driven and are recorded, and 17 was not.
+
+        When the stream fails, is stopped or is abandoned, the array is put in the safe state.
+
+        Raises:
+            BackendError: not open, aborted, or another stream is still running.
+            LimitError: a step is out of range; it was not driven.
+        """
+        self._require_ready()
+        iterator = iter(blocks)
+        static = iterator is not blocks
+        if static:
+            for index, block in enumerate(blocks):
+                self.checker.check(block, index)
+            self._budget.check_programme(blocks)
+        self.was_stopped = False
+        return self._stream(iterator, static)
+
+    @final
+    def run_block(self, block: PulseBlock) -> MeasurementBlock:
+        """Drive one block and return its readings; :meth:`run` for a closed loop's inner step.
+
+        Same checks and same bookkeeping as :meth:`run`, without a generator. A failure enforces the
+        safe state.
+
+        Raises:
+            RunInterrupted: :meth:`request_stop` was called; the block was not driven.
+        """
+        self._require_ready()
+        if self._stop.is_set():
+            self._honour_stop()
+            raise RunInterrupted("stopped on request, in the safe state")
+        self.checker.check(block)
+        self._budget.check_block(block)
+        try:
+            return self._one(block)
+        except BaseException:
+            self._safe_state()
+            raise
+
+    def _require_ready(self) -> None:
+        if not self._is_open:
+            raise BackendError(f"{self.name} is not open; use it in a `with` statement")
+        if self._aborted:
+            raise BackendError(f"{self.name} was aborted; close and open it again")
+        if self._running:
+            raise BackendError(
+                f"{self.name} is still running a stream; exhaust or close() it before the next"
+            )
+
+    def _stream(self, blocks: Iterator[PulseBlock], static: bool) -> Iterator[MeasurementBlock]:
+        self._require_ready()
+        self._running = True
+        finished = False
+        try:
+            for index, block in enumerate(blocks):
+                if not self._is_open:
+                    return
+                if self._stop.is_set():
+                    self._honour_stop()
+                    return
+                if not static:
+                    self.checker.check(block, index)
+                    self._budget.check_block(block, index)
+                yield self._one(block)
+            finished = True
+        finally:
+            self._running = False
+            if not finished and self._is_open:
+                self._safe_state()
+
+    def _one(self, block: PulseBlock) -> MeasurementBlock:
+        prepared = self._prepare(block)
+        readings = self._execute(prepared)
+        self.ledger.add(prepared)
+        template = block.template
+        promised = block.n_readings if template is None else template.n_readings
+        if len(readings) != promised:
+            raise BackendError(
+                f"{self.name} gave {len(readings)} readings for a {Phase(block.phase).name} block "
+                f"that promises {promised}"
+            )
+        return readings

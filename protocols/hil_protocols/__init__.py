@@ -1,0 +1,1 @@
+"""Pulse protocols: schema, loader and the shipped library."""

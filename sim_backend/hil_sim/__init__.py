@@ -1,0 +1,1 @@
+"""Simulated arrays: device models, read-out and the simulated backend."""
