@@ -1,4 +1,4 @@
-"""Compiled loops of the limit check and the ledger; imported on the first run, not by ``import hil``."""
+"""Compiled loops of the limit check and the ledger; loaded on the first run only."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def check_lines(
 
 @njit(cache=True)
 def _extremes(
-    state: Any, lo_v: Any, hi_v: Any, selected: Any, lines: Any, s: int, float_lo: float,
-    float_hi: float, zero: bool, out: Any, at: Any,
+    state: Any, lo_v: Any, hi_v: Any, selected: Any, lines: Any, gates: Any, s: int,
+    float_lo: float, float_hi: float, zero: bool, out: Any, at: Any,
 ) -> None:  # fmt: skip
     """Fill out[sel, lo|hi] with the extreme potentials of selected / unselected ``lines``."""
     for c in range(2):
@@ -84,6 +84,8 @@ def _extremes(
         at[c, 0] = at[c, 1] = -1
     for n in range(lines.size):
         k = lines[n]
+        if gates.size and (state[s, gates[n]] != DRIVE or hi_v[s, gates[n]] <= 0.0):
+            continue  # the select transistor is off: the device sees nothing
         st = state[s, k]
         lo = hi = 0.0
         if st == DRIVE:
@@ -102,17 +104,18 @@ def _extremes(
 @njit(cache=True)
 def check_port(
     state: Any, lo_v: Any, hi_v: Any, selected: Any, repeat: Any, plus: Any, minus: Any,
-    same_axis: bool, zero: bool, port_min: float, port_max: float, half_max: float,
+    gates: Any, conducting: Any, same_axis: bool, zero: bool, port_min: float, port_max: float,
+    half_max: float,
 ) -> tuple[int, int, int, int, float, float]:  # fmt: skip
     """Check the voltage of every device's port; return (code, step, i_plus, i_minus, value, limit).
 
     A floating line is taken at the worst potential its neighbours can give it: anything between
-    the lowest and the highest level driven in the step (0 V included). ``zero`` widens driven
-    levels to 0 V, for widths that differ between lines. Two lines that cross always share a
+    the lowest and the highest level driven on a ``conducting`` line in the step (0 V included).
+    ``zero`` widens driven levels to 0 V, for widths that differ between lines. Two lines that cross always share a
     device, so the extremes of both sides are a device's; with ``same_axis`` (both terminals of
     the port along rows) pairs are taken index by index.
     """
-    n_steps, n_lines = state.shape
+    n_steps = state.shape[0]
     p = np.empty((2, 2))
     m = np.empty((2, 2))
     p_at = np.empty((2, 2), np.int64)
@@ -121,7 +124,8 @@ def check_port(
         if repeat[s] == 0:
             continue
         float_lo = float_hi = 0.0
-        for k in range(n_lines):
+        for n in range(conducting.size):
+            k = conducting[n]
             if state[s, k] == DRIVE:
                 float_lo = min(float_lo, lo_v[s, k])
                 float_hi = max(float_hi, hi_v[s, k])
@@ -142,8 +146,10 @@ def check_port(
                 if a_hi - b_lo > port_max:
                     return PORT_HI, s, n, n, a_hi - b_lo, port_max
             continue
-        _extremes(state, lo_v, hi_v, selected, plus, s, float_lo, float_hi, zero, p, p_at)
-        _extremes(state, lo_v, hi_v, selected, minus, s, float_lo, float_hi, zero, m, m_at)
+        _extremes(state, lo_v, hi_v, selected, plus, gates, s, float_lo, float_hi, zero, p, p_at)
+        _extremes(
+            state, lo_v, hi_v, selected, minus, gates[:0], s, float_lo, float_hi, zero, m, m_at
+        )
         for cp in range(2):
             for cm in range(2):
                 if p_at[cp, 0] < 0 or m_at[cm, 0] < 0:
@@ -234,4 +240,3 @@ def count_pulses(
                 sel_v2t[i, j] += v * v * w * r
                 total += r
     return total
-

@@ -86,7 +86,10 @@ class LimitError(HilError, ValueError):
             where or "",
         ]
         place = ", ".join(p for p in places if p)
-        text = f"{quantity} {value:.6g} {unit}".rstrip() + f" against limit {limit:.6g} {unit}".rstrip()
+        text = (
+            f"{quantity} {value:.6g} {unit}".rstrip()
+            + f" against limit {limit:.6g} {unit}".rstrip()
+        )
         if note:
             text += f" ({note})"
         super().__init__(f"{place}: {text}" if place else text)

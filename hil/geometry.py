@@ -111,7 +111,9 @@ class ArrayGeometry:
 
     def __post_init__(self) -> None:
         if self.n_rows < 1 or self.n_cols < 1:
-            raise GeometryError(f"an array needs at least 1 x 1 cells, got {self.n_rows} x {self.n_cols}")
+            raise GeometryError(
+                f"an array needs at least 1 x 1 cells, got {self.n_rows} x {self.n_cols}"
+            )
         if self.block_rows < 0 or self.block_rows > self.n_rows:
             raise GeometryError(f"block_rows {self.block_rows} is not within 0 … {self.n_rows}")
         if self.dead is not None:
@@ -130,7 +132,9 @@ class ArrayGeometry:
         mask = np.zeros((n_rows, n_cols), dtype=np.bool_)
         for row, col in dead:
             if not (0 <= row < n_rows and 0 <= col < n_cols):
-                raise GeometryError(f"dead cell ({row}, {col}) is outside the {n_rows} x {n_cols} array")
+                raise GeometryError(
+                    f"dead cell ({row}, {col}) is outside the {n_rows} x {n_cols} array"
+                )
             mask[row, col] = True
         return cls(n_rows, n_cols, cell, mask)
 
@@ -163,7 +167,7 @@ class ArrayGeometry:
     @cached_property
     def n_lines(self) -> int:
         """Number of lines of all groups."""
-        return max(s.stop for s in self.groups.values())
+        return int(max(s.stop for s in self.groups.values()))
 
     def lines(self, terminal: str) -> slice:
         """Return the slice of line indices that ``terminal`` is wired to."""
@@ -181,7 +185,7 @@ class ArrayGeometry:
         for group, span in self.groups.items():
             number = name.removeprefix(group)
             if name.startswith(group) and number.isdecimal():
-                line = span.start + int(number)
+                line = int(span.start) + int(number)
                 if line < span.stop:
                     return line
                 raise GeometryError(

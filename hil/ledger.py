@@ -105,8 +105,11 @@ class Ledger:
     def half_selected(self) -> NDArray[np.int64]:
         """Return (n_rows, n_cols) write pulses that each device received while half-selected."""
         both = self.selected_plus.astype(np.int64) + self.selected_minus
-        lines = self.row_pulses.astype(np.int64)[:, None] + self.col_pulses.astype(np.int64)[None, :]
-        return np.maximum(lines - 2 * both, 0)
+        lines = (
+            self.row_pulses.astype(np.int64)[:, None] + self.col_pulses.astype(np.int64)[None, :]
+        )
+        half: NDArray[np.int64] = np.maximum(lines - 2 * both, 0)
+        return half
 
     def reads(self) -> NDArray[np.int64]:
         """Return (n_rows, n_cols) read pulses across each device."""

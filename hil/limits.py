@@ -72,12 +72,20 @@ class LimitChecker:
         hi = np.full(geometry.n_lines, limits.level_v.max)
         for group, span in geometry.groups.items():
             if group in limits.group_level_v:
-                lo[span], hi[span] = limits.group_level_v[group].min, limits.group_level_v[group].max
+                lo[span], hi[span] = (
+                    limits.group_level_v[group].min,
+                    limits.group_level_v[group].max,
+                )
         for name, allowed in limits.line_level_v.items():
             line = geometry.line_index(name)
             lo[line], hi[line] = allowed.min, allowed.max
         self._lo = np.maximum(lo, capabilities.level_v.min)
         self._hi = np.minimum(hi, capabilities.level_v.max)
+        self._gates = np.arange(geometry.n_lines)[
+            slice(0, 0) if geometry.cell.select is None else geometry.lines(geometry.cell.select)
+        ]
+        read = geometry.read_lines
+        self._conducting = np.unique(np.concatenate([read.plus, read.minus]))
         self._kernels: Any = None
 
     def check(self, block: PulseBlock, index: int | None = None) -> None:
@@ -85,7 +93,11 @@ class LimitChecker:
         template = block.template
         if template is not None:
             if self not in template.checked_by:
-                self._check(template.block, template.level_lo_v, template.level_hi_v, True, index)
+                for corner in template.corners:
+                    self._check(corner, corner.level_v, corner.level_v, False, index)
+                if not template.corners:
+                    lo_v, hi_v = template.level_lo_v, template.level_hi_v
+                    self._check(template.block, lo_v, hi_v, True, index)
                 template.checked_by.add(self)
             return
         self._check(block, block.level_v, block.level_v, block.width_s.ndim == 2, index)
@@ -99,11 +111,17 @@ class LimitChecker:
             self._kernels = _kernels
         limits, caps, geometry = self.limits, self.capabilities, self.geometry
         if block.n_lines != geometry.n_lines:
-            raise LimitError("lines in the block", block.n_lines, geometry.n_lines, "lines", block=index)
+            raise LimitError(
+                "lines in the block", block.n_lines, geometry.n_lines, "lines", block=index
+            )
         if block.n_steps > caps.max_steps:
-            raise LimitError("steps in one block", block.n_steps, caps.max_steps, "steps", block=index)
+            raise LimitError(
+                "steps in one block", block.n_steps, caps.max_steps, "steps", block=index
+            )
         if block.phase is not Phase.IDLE and block.duration_s > caps.max_block_s * (1 + 1e-9):
-            raise LimitError("duration of one block", block.duration_s, caps.max_block_s, "s", block=index)
+            raise LimitError(
+                "duration of one block", block.duration_s, caps.max_block_s, "s", block=index
+            )
         code, step, line, value, limit = self._kernels.check_lines(
             block.state, lo_v, hi_v, widths_2d(block), block.rise_s, block.fall_s,
             block.compliance_a, block.repeat, self._lo, self._hi, limits.slew_v_per_s,
@@ -115,8 +133,22 @@ class LimitChecker:
             raise self._line_error(code, step, line, value, limit, index)
         if not caps.limits_current and np.isfinite(block.compliance_a).any():
             where = geometry.line_name(int(np.flatnonzero(np.isfinite(block.compliance_a))[0]))
-            raise LimitError("compliance asked of a backend that cannot limit current:",
-                             float(block.compliance_a.min()), math.inf, "A", block=index, where=where)  # fmt: skip
+            raise LimitError(
+                "compliance",
+                float(block.compliance_a.min()),
+                math.inf,
+                "A",
+                block=index,
+                where=where,
+                note="this backend cannot limit current",
+            )
+        if not caps.parallel_sense:
+            sensed = block.sense.sum(axis=1)
+            if (sensed > 1).any():
+                raise LimitError(
+                    "lines sensed at once", int(sensed.max()), 1, "lines", block=index,
+                    step=int((sensed > 1).argmax()), note="this backend senses one line at a time",
+                )  # fmt: skip
         self._check_ports(block, lo_v, hi_v, zero, index)
 
     def _check_ports(
@@ -139,11 +171,16 @@ class LimitChecker:
                 continue
             code, step, a, b, value, limit = self._kernels.check_port(
                 block.state, lo_v, hi_v, block.selected, block.repeat, lines.plus, lines.minus,
-                lines.plus_by_row == lines.minus_by_row, zero, allowed.min, allowed.max, half_max,
+                self._gates, self._conducting, lines.plus_by_row == lines.minus_by_row, zero,
+                allowed.min, allowed.max, half_max,
             )  # fmt: skip
             if code:
                 row, col = (a, b) if lines.plus_by_row else (b, a)
-                where = f"row {row}" if lines.plus_by_row == lines.minus_by_row else f"cell ({row}, {col})"
+                where = (
+                    f"row {row}"
+                    if lines.plus_by_row == lines.minus_by_row
+                    else f"cell ({row}, {col})"
+                )
                 half_selected = code == self._kernels.HALF_SELECT
                 raise LimitError(
                     "half-selected " + name if half_selected else name,
@@ -156,7 +193,8 @@ class LimitChecker:
     ) -> LimitError:
         k = self._kernels
         what = {
-            k.LEVEL_LO: ("line level", "V"), k.LEVEL_HI: ("line level", "V"), k.SLEW: ("slew", "V/s"),
+            k.LEVEL_LO: ("line level", "V"), k.LEVEL_HI: ("line level", "V"),
+            k.SLEW: ("slew", "V/s"),
             k.WIDTH_LO: ("pulse width", "s"), k.WIDTH_HI: ("pulse width", "s"),
             k.WIDTH_GRID: ("pulse width off the grid:", "s"), k.COMPLIANCE: ("compliance", "A"),
             k.ENERGY: ("energy bound V·I·t", "J"), k.STATE_FLOAT: ("floating lines", ""),
@@ -169,7 +207,9 @@ class LimitChecker:
             k.WIDTH_GRID: "widths must be multiples of the limit",
         }.get(code)
         where = self.geometry.line_name(line) if line >= 0 else None
-        return LimitError(quantity, value, limit, unit, block=index, step=step, where=where, note=note)
+        return LimitError(
+            quantity, value, limit, unit, block=index, step=step, where=where, note=note
+        )
 
 
 class PulseBudget:
@@ -195,7 +235,7 @@ class PulseBudget:
         self._raise_if_over(planned, index)
 
     def check_programme(self, programme: Iterable[PulseBlock]) -> None:
-        """Raise LimitError when the whole of a re-iterable ``programme`` would exceed the budget."""
+        """Raise LimitError when all of a re-iterable ``programme`` would exceed the budget."""
         if self._limit == math.inf:
             return
         bound = self._ledger.most_pulses_bound

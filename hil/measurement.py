@@ -78,7 +78,9 @@ class MeasurementBlock:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def reading_index(block: PulseBlock) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.uint32]]:
+def reading_index(
+    block: PulseBlock,
+) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.uint32]]:
     """Return (step, line, pulse) of every reading that ``block`` promises, in order."""
     steps, lines, pulses = [], [], []
     for step in np.flatnonzero(block.sense.any(axis=1) & (block.repeat > 0)):

@@ -20,6 +20,8 @@ class OperatingPoint:
     """How an array is driven; SI units. A station's ``[drive]`` table, or a device preset's.
 
     Attributes:
+        g_min_siemens, g_max_siemens: the conductance window that weights use; 0 and 0 = not known
+            (weights then cannot be made).
         read_v: read voltage across a device (plus terminal driven); read_s: its width.
         potentiate_v, depress_v: device voltage of a nominal potentiation (> 0) and depression
             (< 0) pulse; write_s: its width.
@@ -33,6 +35,8 @@ class OperatingPoint:
         sensing: how read currents are measured.
     """
 
+    g_min_siemens: float = 0.0
+    g_max_siemens: float = 0.0
     read_v: float = 0.1
     read_s: float = 10e-6
     potentiate_v: float = 1.0
@@ -59,6 +63,12 @@ class OperatingPoint:
         for name in ("read_s", "write_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"must be above 0 s, got {getattr(self, name):g}", field=name)
+        if self.g_min_siemens < 0 or self.g_max_siemens < self.g_min_siemens:
+            raise ConfigError(
+                f"conductance window {self.g_min_siemens:g} … {self.g_max_siemens:g} S is empty "
+                "or negative",
+                field="g_max",
+            )
         if self.read_v == 0:
             raise ConfigError("must not be 0 V", field="read_v")
         if not self.potentiate_v > 0:
@@ -66,7 +76,9 @@ class OperatingPoint:
         if not self.depress_v < 0:
             raise ConfigError(f"must be below 0 V, got {self.depress_v:g}", field="depress_v")
         if self.inhibit not in INHIBIT_SCHEMES:
-            raise ConfigError(f"{self.inhibit!r} is none of {', '.join(INHIBIT_SCHEMES)}", field="inhibit")
+            raise ConfigError(
+                f"{self.inhibit!r} is none of {', '.join(INHIBIT_SCHEMES)}", field="inhibit"
+            )
         if self.coding not in CODINGS:
             raise ConfigError(f"{self.coding!r} is none of {', '.join(CODINGS)}", field="coding")
         if self.count_levels < 1:

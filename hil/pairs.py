@@ -91,24 +91,35 @@ class PairMap:
         row: int = 0,
         col: int = 0,
     ) -> PairMap:
-        """Place ``n_inputs`` x ``n_outputs`` pairs with their corner at (row, col), dead cells avoided.
+        """Place ``n_inputs`` x ``n_outputs`` pairs with their corner at (row, col), off dead cells.
 
         Raises:
             GeometryError: the pairs do not fit; says how many lines are needed and alive.
         """
         if n_inputs < 1 or n_outputs < 1:
-            raise GeometryError(f"a pair map needs at least 1 x 1 weights, got {n_inputs} x {n_outputs}")
+            raise GeometryError(
+                f"a pair map needs at least 1 x 1 weights, got {n_inputs} x {n_outputs}"
+            )
         if not (0 <= row < geometry.n_rows and 0 <= col < geometry.n_cols):
-            raise GeometryError(f"tile corner ({row}, {col}) is outside the {geometry.n_rows} x {geometry.n_cols} array")
+            raise GeometryError(
+                f"tile corner ({row}, {col}) is outside the "
+                f"{geometry.n_rows} x {geometry.n_cols} array"
+            )
         alive_rows, alive_cols = alive_lines(geometry, row, col)
-        need = {"adjacent": 2 * n_outputs, "halves": 2 * n_outputs, "reference": n_outputs + 1, "two-arrays": n_outputs}
+        need = {
+            "adjacent": 2 * n_outputs,
+            "halves": 2 * n_outputs,
+            "reference": n_outputs + 1,
+            "two-arrays": n_outputs,
+        }
         if kind not in need:
             raise GeometryError(f"unknown pair map {kind!r}; known: {', '.join(PAIR_KINDS)}")
         if len(alive_rows) < n_inputs or len(alive_cols) < need[kind]:
             raise GeometryError(
-                f"{n_inputs} x {n_outputs} pairs ({kind}) at ({row}, {col}) need {n_inputs} rows and "
-                f"{need[kind]} columns without dead cells; the {geometry.n_rows} x {geometry.n_cols} "
-                f"array has {len(alive_rows)} and {len(alive_cols)} there"
+                f"{n_inputs} x {n_outputs} pairs ({kind}) at ({row}, {col}) need {n_inputs} rows "
+                f"and {need[kind]} columns without dead cells; the "
+                f"{geometry.n_rows} x {geometry.n_cols} array has {len(alive_rows)} and "
+                f"{len(alive_cols)} there"
             )
         rows, cols = alive_rows[:n_inputs], alive_cols[: need[kind]]
         if kind == "adjacent":
@@ -120,7 +131,7 @@ class PairMap:
         return cls(kind, rows, cols, cols, minus_array=1)
 
     def check(self, geometry: ArrayGeometry) -> None:
-        """Raise GeometryError where the map leaves the array, doubles a device or uses a dead one."""
+        """Raise GeometryError where the map leaves the array, doubles or uses a dead device."""
         for name, values, bound in (
             ("row", self.rows, geometry.n_rows),
             ("plus column", self.plus_cols, geometry.n_cols),
@@ -129,7 +140,9 @@ class PairMap:
             wrong = np.flatnonzero((values < 0) | (values >= bound))
             if wrong.size:
                 k = int(wrong[0])
-                raise GeometryError(f"pair map: {name} {int(values[k])} of entry {k} is not within 0 … {bound - 1}")
+                raise GeometryError(
+                    f"pair map: {name} {int(values[k])} of entry {k} is not within 0 … {bound - 1}"
+                )
         if len(np.unique(self.rows)) != self.n_inputs:
             raise GeometryError("pair map: two inputs share a row")
         if len(np.unique(self.plus_cols)) != self.n_outputs:
@@ -147,7 +160,9 @@ class PairMap:
     def physical(self, i: int, j: int, sign: int) -> tuple[int, int, int]:
         """Return (array, row, col) of device ``sign`` (+1 or −1) of weight (i, j)."""
         if not (0 <= i < self.n_inputs and 0 <= j < self.n_outputs) or sign not in (1, -1):
-            raise GeometryError(f"no device ({i}, {j}, {sign:+d}) in {self.n_inputs} x {self.n_outputs} pairs")
+            raise GeometryError(
+                f"no device ({i}, {j}, {sign:+d}) in {self.n_inputs} x {self.n_outputs} pairs"
+            )
         if sign > 0:
             return 0, int(self.rows[i]), int(self.plus_cols[j])
         return self.minus_array, int(self.rows[i]), int(self.minus_cols[j])

@@ -56,7 +56,7 @@ READING_PHASES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SensePlan:
-    """How currents are measured. ``range_a`` None = autorange, ``aperture_s`` None = whole pulse."""
+    """How currents are measured; ``range_a`` None = autorange, ``aperture_s`` None = all of it."""
 
     range_a: float | None = None
     aperture_s: float | None = None
@@ -65,6 +65,7 @@ class SensePlan:
     delay_s: float = 0.0
 
 
+_GROUND: Final = np.uint8(LineState.GROUND)
 DEFAULT_SENSE: Final = SensePlan()
 
 
@@ -168,19 +169,20 @@ class PulseBlock:
     @property
     def n_steps(self) -> int:
         """Number of steps."""
-        return self.state.shape[0]
+        return int(self.state.shape[0])
 
     @property
     def n_lines(self) -> int:
         """Number of lines of the array."""
-        return self.state.shape[1]
+        return int(self.state.shape[1])
 
     @property
     def step_width_s(self) -> FloatArray:
-        """(n_steps,) the longest width of each step, over which currents are averaged, in seconds."""
+        """(n_steps,) longest width of each step, over which currents are averaged, in seconds."""
         if self.width_s.ndim == 1:
             return self.width_s
-        return self.width_s.max(axis=1, initial=0.0)
+        widest: FloatArray = self.width_s.max(axis=1, initial=0.0)
+        return widest
 
     @property
     def period_s(self) -> FloatArray:
@@ -203,7 +205,7 @@ class PulseBlock:
         return int((self.sense.sum(axis=1) * self.repeat).sum())
 
     def steps(self, start: int, stop: int) -> PulseBlock:
-        """Return steps ``start`` to ``stop`` (exclusive) as a block of their own, without a copy."""
+        """Return steps ``start`` to ``stop`` (exclusive) as a block of its own, without a copy."""
         part = slice(start, stop)
         return PulseBlock(
             self.phase, self.state[part], self.level_v[part], self.width_s[part],
@@ -264,8 +266,8 @@ def split(block: PulseBlock, max_steps: int, max_block_s: float) -> Iterator[Pul
 def _with_repeat(block: PulseBlock, repeat: int) -> PulseBlock:
     return PulseBlock(
         block.phase, block.state, block.level_v, block.width_s, block.rise_s, block.fall_s,
-        block.gap_s, block.compliance_a, np.full(block.n_steps, repeat, dtype=np.int64), block.sense,
-        block.selected, block.sensing, block.target,
+        block.gap_s, block.compliance_a, np.full(block.n_steps, repeat, dtype=np.int64),
+        block.sense, block.selected, block.sensing, block.target,
     )  # fmt: skip
 
 
@@ -301,18 +303,23 @@ class BlockTemplate:
     """The static part of a block, checked once per backend; :meth:`fill` gives cheap blocks.
 
     Levels and widths of a filled block stay inside ``bounds``: for every line, levels between
-    ``level_lo_v`` and ``level_hi_v`` and widths up to ``width_hi_s``. The limits are checked for the
+    ``level_lo_v`` and ``level_hi_v`` and widths up to the block's. The limits are checked for the
     worst combination of these bounds, so that a filled block needs no further check.
 
     Attributes:
         block: the static block; its levels and widths are the bound with the largest magnitude.
         level_lo_v, level_hi_v: (n_steps, n_lines) volts.
+        off_state, off_level_v: what :meth:`fill_bits` gives a line whose bit is 0; None = ground.
+        corners: blocks that are checked in place of the bounds, for templates that switch lines.
         checked_by: the limit checkers that have passed it.
     """
 
     block: PulseBlock
     level_lo_v: FloatArray
     level_hi_v: FloatArray
+    off_state: NDArray[np.uint8] | None = None
+    off_level_v: FloatArray | None = None
+    corners: tuple[PulseBlock, ...] = ()
     checked_by: set[object] = field(init=False, default_factory=set)
     _readings: int = field(init=False)
 
@@ -323,8 +330,50 @@ class BlockTemplate:
 
     @classmethod
     def around(cls, block: PulseBlock) -> BlockTemplate:
-        """Return the template whose levels and widths are anything between 0 and those of ``block``."""
+        """Return the template of all blocks with levels and widths between 0 and ``block``'s."""
         return cls(block, np.minimum(block.level_v, 0.0), np.maximum(block.level_v, 0.0))
+
+    @classmethod
+    def switching(
+        cls,
+        on: PulseBlock,
+        off_state: NDArray[np.uint8],
+        off_level_v: FloatArray,
+        corners: tuple[PulseBlock, ...],
+    ) -> BlockTemplate:
+        """Return the template in which each line is as in ``on`` or as in the off arrays.
+
+        ``corners`` are the combinations that hold the worst cases (all on, rows alone, columns
+        alone, none); each is checked as a block of its own.
+        """
+        grounded = bool((off_state == LineState.GROUND).all())
+        return cls(
+            on,
+            np.minimum(on.level_v, off_level_v),
+            np.maximum(on.level_v, off_level_v),
+            None if grounded else off_state,
+            None if grounded else off_level_v,
+            corners,
+        )
+
+    def fill_bits(self, on: BoolArray) -> PulseBlock:
+        """Return the block with every line on or off; in bounds by construction.
+
+        ``on`` is (n_steps, n_lines) and becomes the block's selected set.
+        """
+        base = self.block
+        if on.shape != base.state.shape:
+            raise ProtocolError(f"shape {on.shape}, template {base.state.shape}", field="bits")
+        if self.off_state is None or self.off_level_v is None:
+            level = base.level_v * on
+            state = np.where(on, base.state, _GROUND)
+        else:
+            level = np.where(on, base.level_v, self.off_level_v)
+            state = np.where(on, base.state, self.off_state)
+        return PulseBlock(
+            base.phase, state, level, base.width_s, base.rise_s, base.fall_s, base.gap_s,
+            base.compliance_a, base.repeat, base.sense, on, base.sensing, base.target, self,
+        )  # fmt: skip
 
     @property
     def n_readings(self) -> int:
@@ -352,23 +401,32 @@ class BlockTemplate:
         if level_v is None:
             level_v = base.level_v
         elif level_v.shape != base.level_v.shape:
-            raise ProtocolError(f"shape {level_v.shape}, template {base.level_v.shape}", field="level_v")
+            raise ProtocolError(
+                f"shape {level_v.shape}, template {base.level_v.shape}", field="level_v"
+            )
         elif not ((level_v >= self.level_lo_v).all() and (level_v <= self.level_hi_v).all()):
             raise ProtocolError("a level is NaN or outside the template's bounds", field="level_v")
         if width_s is None:
             width_s = base.width_s
         elif width_s.shape != base.width_s.shape:
-            raise ProtocolError(f"shape {width_s.shape}, template {base.width_s.shape}", field="width_s")
+            raise ProtocolError(
+                f"shape {width_s.shape}, template {base.width_s.shape}", field="width_s"
+            )
         elif not ((width_s >= 0.0).all() and (width_s <= base.width_s).all()):
             raise ProtocolError("a width is NaN or outside the template's bounds", field="width_s")
         if state is None:
             state = base.state
-        elif state.shape != base.state.shape or not ((state == base.state) | (state == LineState.GROUND)).all():
+        elif (
+            state.shape != base.state.shape
+            or not ((state == base.state) | (state == LineState.GROUND)).all()
+        ):
             raise ProtocolError("a state may only turn to GROUND in a template", field="state")
         if selected is None:
             selected = base.selected
         elif selected.shape != base.selected.shape:
-            raise ProtocolError(f"shape {selected.shape}, template {base.selected.shape}", field="selected")
+            raise ProtocolError(
+                f"shape {selected.shape}, template {base.selected.shape}", field="selected"
+            )
         if target is None:
             target = base.target
         return PulseBlock(

@@ -96,7 +96,9 @@ def backend_factory(name: str) -> BackendFactory:
     """
     factory = load(BACKENDS, name)()
     if not isinstance(factory, BackendFactory):
-        raise BackendUnavailable(f"{BACKENDS} {name!r} ({factory!r}) lacks members of BackendFactory")
+        raise BackendUnavailable(
+            f"{BACKENDS} {name!r} ({factory!r}) lacks members of BackendFactory"
+        )
     return factory
 
 

@@ -24,7 +24,7 @@ DIMENSIONS: Final[dict[str, tuple[str, dict[str, float]]]] = {
     "current": ("A", {"A": 1.0}),
     "time": ("s", {"s": 1.0}),
     "conductance": ("S", {"S": 1.0}),
-    "resistance": ("ohm", {"ohm": 1.0, "Ω": 1.0, "Ω": 1.0}),
+    "resistance": ("ohm", {"ohm": 1.0, "\u03a9": 1.0, "\u2126": 1.0}),
     "energy": ("J", {"J": 1.0}),
     "charge": ("C", {"C": 1.0}),
     "slew rate": ("V/s", {"V/s": 1.0, "V/us": 1e6, "V/ms": 1e3, "V/ns": 1e9}),
@@ -74,13 +74,13 @@ def parse_quantity(text: object, dimension: str) -> float:
     """
     symbol, _ = DIMENSIONS[dimension]
     if not isinstance(text, str):
-        raise UnitError(f"{text!r} has no unit; write a {dimension} as text, e.g. \"1 {symbol}\"")
+        raise UnitError(f'{text!r} has no unit; write a {dimension} as text, e.g. "1 {symbol}"')
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise UnitError(f"cannot read {text!r} as a {dimension}; expected e.g. \"1 {symbol}\"")
+        raise UnitError(f'cannot read {text!r} as a {dimension}; expected e.g. "1 {symbol}"')
     number, unit = match.groups()
     if not unit:
-        raise UnitError(f"{text!r} has no unit; expected a {dimension}, e.g. \"{number} {symbol}\"")
+        raise UnitError(f'{text!r} has no unit; expected a {dimension}, e.g. "{number} {symbol}"')
     factor = _factor(unit, dimension)
     if factor is None:
         other = dimension_of(unit)

@@ -1,1 +1,1 @@
-"""config"""
+"""Files that people write: TOML with text quantities, strict schemas, errors with file and line."""

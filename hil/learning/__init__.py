@@ -1,1 +1,1 @@
-"""learning"""
+"""Learning rules: pure arithmetic from activities and errors to pulses."""

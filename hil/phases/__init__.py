@@ -1,1 +1,1 @@
-"""phases"""
+"""Compile reads, writes and the learning phases to pulse blocks."""

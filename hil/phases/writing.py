@@ -1,0 +1,208 @@
+"""Write pulses: coincidence updates, counted programming, block erase."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.errors import ProtocolError
+from hil.geometry import ArrayGeometry
+from hil.operating import OperatingPoint
+from hil.phases.schemes import write_levels
+from hil.program import (
+    BlockTemplate,
+    BoolArray,
+    FloatArray,
+    LineState,
+    Phase,
+    PulseBlock,
+    line_levels,
+)  # fmt: skip
+
+Indices = NDArray[np.int64]
+
+
+class CoincidenceUpdate:
+    """Templates of the update phase of one tile: devices where row bit and column bit meet.
+
+    Row i gets the row's part of the write voltage when its bit is 1, column j the column's part;
+    only coincident devices see all of it. One template per (polarity, number of slots).
+
+    Args:
+        geometry: the array.
+        op: operating point (voltages, width, inhibit scheme).
+        rows: (n_inputs,) physical rows of the tile.
+    """
+
+    def __init__(self, geometry: ArrayGeometry, op: OperatingPoint, rows: Indices) -> None:
+        self.geometry, self.op, self.rows = geometry, op, rows
+        self._row_lines = geometry.write_lines.plus[rows]
+        self._col_lines = geometry.write_lines.minus
+        self._gate_lines = (
+            None
+            if geometry.cell.select is None
+            else np.arange(geometry.n_lines)[geometry.lines(geometry.cell.select)][rows]
+        )
+        self._templates: dict[tuple[int, int], BlockTemplate] = {}
+
+    def template(self, polarity: int, n_slots: int) -> BlockTemplate:
+        """Return the checked-once template of ``n_slots`` slots of one polarity (+1 or −1)."""
+        key = polarity, n_slots
+        if key not in self._templates:
+            if polarity not in (1, -1):
+                raise ProtocolError(f"polarity must be +1 or -1, got {polarity}", field="polarity")
+            op, geometry = self.op, self.geometry
+            v = op.potentiate_v if polarity > 0 else op.depress_v
+            rows = np.zeros((n_slots, geometry.n_rows), dtype=np.bool_)
+            rows[:, self.rows] = True
+            cols = np.ones((n_slots, geometry.n_cols), dtype=np.bool_)
+            # Every combination of selected and unselected lines, alone and beside each other.
+            some_rows, some_cols = rows.copy(), cols.copy()
+            some_rows[:, self.rows[1::2]] = False
+            some_cols[:, 1::2] = False
+            sets = [(rows, cols), (rows, cols & False), (rows & False, cols)]
+            sets += [(some_rows, some_cols), (rows & False, cols & False)]
+            corners = [self._lines(v, r, c) for r, c in sets]
+            off = corners[-1]
+            self._templates[key] = BlockTemplate.switching(
+                corners[0], off.state, off.level_v, tuple(corners)
+            )
+        return self._templates[key]
+
+    def _lines(self, v_write: float, rows: BoolArray, cols: BoolArray) -> PulseBlock:
+        op = self.op
+        state, level, selected = write_levels(
+            self.geometry, op.inhibit, rows, cols, v_write, op.gate_write_v
+        )
+        return PulseBlock.build(
+            Phase.UPDATE, state, level, op.write_s, rise_s=op.rise_s, fall_s=op.fall_s,
+            gap_s=op.gap_s, compliance_a=op.compliance_a, selected=selected,
+        )  # fmt: skip
+
+    def block(self, polarity: int, row_bits: BoolArray, col_bits: BoolArray) -> PulseBlock:
+        """Return the update block of ``row_bits`` (n_slots, n_inputs) and column bits.
+
+        ``col_bits`` is (n_slots, n_cols) over the physical columns of the array.
+        """
+        n_slots = row_bits.shape[0]
+        template = self.template(polarity, n_slots)
+        on = np.zeros((n_slots, self.geometry.n_lines), dtype=np.bool_)
+        on[:, self._row_lines] = row_bits
+        on[:, self._col_lines] = col_bits
+        if self._gate_lines is not None:
+            on[:, self._gate_lines] = row_bits
+        return template.fill_bits(on)
+
+
+def program_counts(
+    geometry: ArrayGeometry,
+    op: OperatingPoint,
+    counts: NDArray[np.int64],
+    *,
+    v_write: float | None = None,
+    width_s: float | None = None,
+    phase: Phase = Phase.PROGRAM,
+) -> PulseBlock:
+    """Return the block that gives every device its count of write pulses, row after row.
+
+    One step drives one row and the columns that need the same further pulses, repeated as often as
+    they all do; a row with k distinct counts takes k steps.
+
+    Args:
+        geometry: the array.
+        op: operating point; ``v_write`` and ``width_s`` override its pulse.
+        counts: (n_rows, n_cols) pulses, all ≥ 0 (potentiation) or all ≤ 0 (depression).
+        v_write: device voltage of a pulse in volts.
+        width_s: its width in seconds.
+        phase: recorded phase.
+
+    Raises:
+        ProtocolError: shape, or counts of both signs without ``v_write``.
+    """
+    if counts.shape != geometry.shape:
+        raise ProtocolError(f"shape {counts.shape}, array {geometry.shape}", field="counts")
+    if (counts < 0).any() and ((counts > 0).any() or v_write is not None):
+        raise ProtocolError("counts of both signs in one block", field="counts")
+    if v_write is None:
+        v_write = op.depress_v if (counts < 0).any() else op.potentiate_v
+    counts = np.abs(counts)
+    ordered = np.sort(counts, axis=1)
+    rises = np.diff(ordered, axis=1, prepend=0)
+    row_of_step, at = np.nonzero(rises)
+    upto = ordered[row_of_step, at]
+    rows = np.zeros((row_of_step.size, geometry.n_rows), dtype=np.bool_)
+    rows[np.arange(row_of_step.size), row_of_step] = True
+    cols = counts[row_of_step] >= upto[:, None]
+    state, level, selected = write_levels(
+        geometry, op.inhibit, rows, cols, v_write, op.gate_write_v
+    )
+    return PulseBlock.build(
+        phase, state, level, op.write_s if width_s is None else width_s, rise_s=op.rise_s,
+        fall_s=op.fall_s, gap_s=op.gap_s, compliance_a=op.compliance_a,
+        repeat=rises[row_of_step, at], selected=selected, target=row_of_step,
+    )  # fmt: skip
+
+
+def erase_rows(geometry: ArrayGeometry, op: OperatingPoint, rows: Indices) -> PulseBlock:
+    """Return the block erase of the whole blocks that ``rows`` belong to (three-terminal cells).
+
+    Every device of those blocks is erased, also in rows that were not named: the caller programs
+    them again.
+
+    Raises:
+        ProtocolError: the cells have no erase port, or the operating point no erase pulse.
+    """
+    erase = geometry.erase_lines
+    if erase is None:
+        raise ProtocolError(f"{geometry.cell.name} cells have no erase port", field="erase")
+    if op.erase_v == 0 or op.erase_s == 0:
+        raise ProtocolError("the operating point has no erase pulse", field="erase_voltage")
+    state, level = line_levels(geometry, 1)
+    selected = np.zeros(state.shape, dtype=np.bool_)
+    wells = np.unique(erase.plus[rows])
+    state[0, wells] = LineState.DRIVE
+    level[0, wells] = op.erase_v
+    selected[0, wells] = True
+    selected[0, erase.minus[np.isin(erase.plus, wells)]] = True
+    return PulseBlock.build(
+        Phase.ERASE, state, level, op.erase_s, rise_s=op.rise_s, fall_s=op.fall_s, gap_s=op.gap_s,
+        compliance_a=op.compliance_a, selected=selected,
+    )  # fmt: skip
+
+
+def pulse_train(
+    geometry: ArrayGeometry,
+    op: OperatingPoint,
+    rows: Indices,
+    cols: Indices,
+    v_write: float | FloatArray,
+    width_s: float | FloatArray,
+    *,
+    repeat: int | NDArray[np.int64] = 1,
+    phase: Phase = Phase.PROGRAM,
+    sense: bool = False,
+    compliance_a: float | None = None,
+    gate_v: float | None = None,
+) -> PulseBlock:
+    """Return write pulses on every device of ``rows`` x ``cols`` at once, one step per amplitude.
+
+    With ``sense`` the current of the columns is measured during each pulse (forming, compliance).
+    """
+    v, width, n = np.broadcast_arrays(v_write, width_s, repeat)
+    n_steps = v.size
+    on_rows = np.zeros((n_steps, geometry.n_rows), dtype=np.bool_)
+    on_rows[:, rows] = True
+    on_cols = np.zeros((n_steps, geometry.n_cols), dtype=np.bool_)
+    on_cols[:, cols] = True
+    state, level, selected = write_levels(
+        geometry, op.inhibit, on_rows, on_cols, v.ravel().astype(np.float64),
+        op.gate_write_v if gate_v is None else gate_v,
+    )  # fmt: skip
+    sensed = np.zeros(state.shape, dtype=np.bool_)
+    if sense:
+        sensed[:, geometry.write_lines.minus[cols]] = True
+    return PulseBlock.build(
+        phase, state, level, width.ravel(), rise_s=op.rise_s, fall_s=op.fall_s, gap_s=op.gap_s,
+        compliance_a=op.compliance_a if compliance_a is None else compliance_a,
+        repeat=n.ravel(), sense=sensed, selected=selected,
+    )  # fmt: skip

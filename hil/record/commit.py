@@ -1,0 +1,363 @@
+"""Group commit: rows are appended by the control thread and made durable by a writer thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.errors import StoreError
+from hil.record import durable
+from hil.record.schema import TableName, columns_to_fill
+from hil.record.segments import Rows, SegmentWriter
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPolicy:
+    """When rows are committed, how far the disk may lag behind, and how files are cut.
+
+    Attributes:
+        max_age_s: a group of rows closes this long after its first row.
+        max_rows: or when one of its tables has this many rows.
+        queue_bytes, queue_age_s: ``append`` waits while more bytes are queued, or while the oldest
+            unacknowledged group is older.
+        stall_s: waiting longer than this for the disk is an error.
+        segment_bytes, segment_age_s: a segment ends at this size or age.
+        ballast_bytes: space held back for a full disk; at most 1/16 of what is free is taken.
+        low_space_bytes: below this free space an ``alarm`` event is written.
+        clock_s: seconds between ``clock`` events.
+    """
+
+    max_age_s: float = 0.020
+    max_rows: int = 4096
+    queue_bytes: int = 64 << 20
+    queue_age_s: float = 2.0
+    stall_s: float = 30.0
+    segment_bytes: int = 64 << 20
+    segment_age_s: float = 600.0
+    ballast_bytes: int = 64 << 20
+    low_space_bytes: int = 10**9
+    clock_s: float = 60.0
+
+
+class _Staging:
+    """Preallocated columns of one table in the open group."""
+
+    __slots__ = ("columns", "nulls", "rows")
+
+    def __init__(self, table: TableName, capacity: int) -> None:
+        layout = columns_to_fill(table)
+        self.columns: list[NDArray[Any]] = [np.empty(capacity, c.dtype) for c in layout]
+        self.nulls = {i: np.empty(capacity, np.bool_) for i, c in enumerate(layout) if c.nullable}
+        self.rows = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """Rows that are acknowledged together; ``ticket`` is the number of the last of them."""
+
+    parts: list[tuple[TableName, Rows]]
+    ticket: int
+    opened_s: float
+    n_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n_bytes = sum(c.nbytes for _, rows in self.parts for c in rows.columns)
+
+
+class GroupCommit:
+    """Tables of one run with one writer thread; tickets count rows over all tables.
+
+    A failure of the disk surfaces as StoreError at the next append or barrier. After a full disk
+    the ballast makes room: rows go on being recorded (so that what was measured is not lost) while
+    every append raises. After any other failure, or when the room is used up too, rows are counted
+    as lost.
+
+    ``on_fault`` is called once, in the writer thread, with the error; ``on_tick`` about once a
+    second while rows are written or the thread is idle.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: CommitPolicy,
+        ballast: durable.Ballast,
+        on_fault: Callable[[StoreError], None],
+        on_tick: Callable[[], None],
+    ) -> None:
+        self._policy, self._ballast = policy, ballast
+        self._on_fault, self._on_tick = on_fault, on_tick
+        self._folder = folder
+        self._segments: dict[TableName, SegmentWriter] = {}
+        self._cond = threading.Condition(threading.Lock())
+        self._open: dict[TableName, _Staging] = {}
+        self._opened_s = 0.0
+        self._queue: deque[_Group] = deque()
+        self._queued_bytes = 0
+        self._ticket = 0
+        self._acked = 0
+        self._urgent = False
+        self._closing = False
+        self._dead = False
+        self._error: StoreError | None = None
+        self._oldest_s = 0.0  # when the oldest unacknowledged closed group was opened; 0 = none
+        self._thread = threading.Thread(target=self._main, name="hil-recorder", daemon=True)
+        self._thread.start()
+
+    # -- control thread ---------------------------------------------------------------------
+
+    @property
+    def ticket(self) -> int:
+        """Ticket of the last row appended."""
+        return self._ticket
+
+    @property
+    def acked(self) -> int:
+        """All rows with a ticket up to this one are on the disk."""
+        return self._acked
+
+    @property
+    def error(self) -> StoreError | None:
+        """The failure of the disk, if any."""
+        return self._error
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows written per table."""
+        return {table: segment.rows for table, segment in self._segments.items()}
+
+    @property
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """Finished segments: relative path -> rows, bytes, sha256."""
+        return {path: part for s in self._segments.values() for path, part in s.parts.items()}
+
+    def append_row(self, table: TableName, values: Sequence[Any]) -> int:
+        """Append one row of ``table`` (no nullable columns) and return its ticket."""
+        with self._cond:
+            if self._queue:
+                self._wait_for_room()
+            staging = self._room(table, 1)
+            n = staging.rows
+            for column, value in zip(staging.columns, values, strict=True):
+                column[n] = value
+            staging.rows = n + 1
+            return self._appended(staging, 1)
+
+    def append(
+        self,
+        table: TableName,
+        columns: Sequence[NDArray[Any] | Any],
+        n: int,
+        nulls: Mapping[int, NDArray[np.bool_] | bool] | None = None,
+    ) -> int:
+        """Append ``n`` rows, copied (scalars are repeated), and return the ticket of the last.
+
+        ``nulls`` says for every nullable column, by its position, where it is null.
+        """
+        if n == 0:
+            return self._ticket
+        with self._cond:
+            if self._queue:
+                self._wait_for_room()
+            staging = self._room(table, n)
+            start, stop = staging.rows, staging.rows + n
+            for column, values in zip(staging.columns, columns, strict=True):
+                column[start:stop] = values
+            if nulls:
+                for position, null in nulls.items():
+                    staging.nulls[position][start:stop] = null
+            staging.rows = stop
+            return self._appended(staging, n)
+
+    def barrier(self) -> int:
+        """Return, with the last ticket, when every row appended so far is on the disk.
+
+        Raises:
+            StoreError: the disk failed, also when it failed earlier.
+        """
+        with self._cond:
+            ticket = self._ticket
+            if self._open:
+                self._urgent = True
+                self._cond.notify_all()
+            self._wait(lambda: self._acked >= ticket or self._dead)
+            self._raise_error()
+            return ticket
+
+    def close(self) -> None:
+        """Write what is left, end the segments and the thread. Does not raise: see ``error``."""
+        with self._cond:
+            self._closing = True
+            self._cond.notify_all()
+        self._thread.join(self._policy.stall_s)
+        if self._thread.is_alive():
+            self._fail(self._stalled())
+        for segment in self._segments.values():
+            segment.abandon_segment()
+
+    # -- under the lock ---------------------------------------------------------------------
+
+    def _room(self, table: TableName, n: int) -> _Staging:
+        """Return the staging of ``table`` with room for ``n`` rows, closing the group if needed."""
+        staging = self._open.get(table)
+        max_rows = self._policy.max_rows
+        if staging is not None and staging.rows + n > len(staging.columns[0]):
+            self._close_group()
+            staging = None
+        if staging is None:
+            if not self._open:
+                self._opened_s = time.monotonic()
+                self._cond.notify_all()
+            staging = self._open[table] = _Staging(table, max(n, max_rows))
+        return staging
+
+    def _appended(self, staging: _Staging, n: int) -> int:
+        self._ticket += n
+        if staging.rows >= self._policy.max_rows:
+            self._close_group()
+        if self._error is not None:
+            self._raise_error()
+        return self._ticket
+
+    def _close_group(self) -> None:
+        parts = [
+            (table, Rows(staging.columns, staging.nulls, staging.rows).cut())
+            for table, staging in self._open.items()
+            if staging.rows
+        ]
+        self._open = {}
+        if not parts:
+            return
+        group = _Group(parts, self._ticket, self._opened_s)
+        self._queue.append(group)
+        self._queued_bytes += group.n_bytes
+        self._cond.notify_all()
+
+    def _wait_for_room(self) -> None:
+        if not self._is_behind():
+            return
+        self._wait(lambda: self._dead or not self._is_behind())
+        if self._dead:
+            self._queue.clear()
+            self._queued_bytes = 0
+
+    def _is_behind(self) -> bool:
+        if self._queued_bytes > self._policy.queue_bytes:
+            return True
+        return 0.0 < self._oldest_s < time.monotonic() - self._policy.queue_age_s
+
+    def _wait(self, done: Callable[[], bool]) -> None:
+        if not self._cond.wait_for(done, self._policy.stall_s):
+            raise self._stalled()
+
+    def _stalled(self) -> StoreError:
+        return StoreError(
+            f"{self._folder}: the disk has not acknowledged for {self._policy.stall_s:g} s"
+        )
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise StoreError(str(self._error))
+
+    # -- writer thread ----------------------------------------------------------------------
+
+    def _main(self) -> None:
+        finished = False
+        try:
+            self._write_until_closed()
+            finished = True
+        finally:
+            if not finished:  # a defect, shown by threading.excepthook; the control thread must know
+                self._fail(StoreError(f"{self._folder}: the recorder's writer thread died"))
+
+    def _write_until_closed(self) -> None:
+        while True:
+            groups, last = self._next_groups()
+            if groups and not self._dead:
+                try:
+                    self._commit(groups)
+                except OSError as exc:
+                    self._fail(self._as_store_error(exc))
+            self._on_tick()
+            if last:
+                return
+
+    def _next_groups(self) -> tuple[list[_Group], bool]:
+        """Wait for closed groups; return them, and whether they are the last ones."""
+        with self._cond:
+            while not self._queue:
+                if self._open and (
+                    self._urgent
+                    or self._closing
+                    or time.monotonic() >= self._opened_s + self._policy.max_age_s
+                ):
+                    self._close_group()
+                    break
+                if self._closing:
+                    break
+                if self._open:
+                    left_s = self._opened_s + self._policy.max_age_s - time.monotonic()
+                    self._cond.wait(max(left_s, 0.0))
+                elif not self._cond.wait(1.0):
+                    break  # idle: let on_tick run
+            if self._open and (self._urgent or self._closing):
+                self._close_group()
+            self._urgent = False
+            groups = list(self._queue)
+            self._queue.clear()
+            self._queued_bytes = 0
+            self._oldest_s = groups[0].opened_s if groups else 0.0
+            return groups, self._closing and not self._open
+
+    def _commit(self, groups: list[_Group]) -> None:
+        for group in groups:
+            for table, rows in group.parts:
+                if table not in self._segments:
+                    self._segments[table] = SegmentWriter(
+                        self._folder, table, self._policy.segment_bytes, self._policy.segment_age_s
+                    )
+                self._write(self._segments[table], rows)
+        for segment in self._segments.values():
+            segment.sync()
+        with self._cond:
+            self._acked = groups[-1].ticket
+            self._oldest_s = self._queue[0].opened_s if self._queue else 0.0
+            self._cond.notify_all()
+
+    def _write(self, segment: SegmentWriter, rows: Rows) -> None:
+        """Write one batch; on a full disk make room with the ballast and try once more."""
+        try:
+            segment.write(rows)
+        except OSError as exc:
+            if not durable.no_space(exc) or not self._ballast.shrink():
+                raise
+            self._report(self._as_store_error(exc, segment.path))
+            segment.write(rows)
+
+    def _as_store_error(self, exc: OSError, path: Path | None = None) -> StoreError:
+        return durable.store_error("record into", path or self._folder, exc)
+
+    def _report(self, error: StoreError) -> None:
+        """Let the control thread know of the first failure."""
+        with self._cond:
+            if self._error is not None:
+                return
+            self._error = error
+        self._on_fault(error)
+
+    def _fail(self, error: StoreError) -> None:
+        """Give up writing: what is acknowledged stays, later rows are lost and counted as such."""
+        with self._cond:
+            self._dead = True
+            self._oldest_s = 0.0
+            self._queue.clear()
+            self._queued_bytes = 0
+            self._cond.notify_all()
+        self._report(error)

@@ -1,0 +1,140 @@
+"""Writing that is on the disk when it returns, and the ballast that keeps room for the last words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Final
+
+from hil.errors import StoreError
+
+_BINARY: Final = getattr(os, "O_BINARY", 0)  # Windows translates line ends without it
+_NO_SPACE: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+#: What is left of the ballast after the disk filled up, for events and the stop record, in bytes.
+RESERVE_BYTES: Final = 256 * 1024
+
+if sys.platform == "darwin":
+    import fcntl
+
+    def sync(fd: int) -> None:
+        """Return when the content of ``fd`` is on the disk, not only in the drive's cache."""
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+
+elif hasattr(os, "fdatasync"):
+
+    def sync(fd: int) -> None:
+        """Return when the content of ``fd`` is on the disk."""
+        os.fdatasync(fd)
+
+else:
+
+    def sync(fd: int) -> None:
+        """Return when the content of ``fd`` is on the disk."""
+        os.fsync(fd)
+
+
+def no_space(exc: BaseException) -> bool:
+    """Return whether ``exc`` says that the disk or the quota is full."""
+    return isinstance(exc, OSError) and exc.errno in _NO_SPACE
+
+
+def store_error(doing: str, path: Path, exc: BaseException) -> StoreError:
+    """Return the one-line StoreError for a failed file operation."""
+    reason = exc.strerror or str(exc) if isinstance(exc, OSError) else str(exc)
+    return StoreError(f"cannot {doing} {path}: {reason or type(exc).__name__}")
+
+
+def sync_folder(path: Path) -> None:
+    """Make the entries of a folder durable, where the system can (Windows cannot)."""
+    if os.name == "nt":
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        if exc.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # some network disks
+            raise
+    finally:
+        os.close(fd)
+
+
+def create(path: Path) -> int:
+    """Create a new file for appending and return its descriptor; it must not exist."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _BINARY, 0o644)
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    """Write all of ``content``: a short write is carried on, and one that stalls is an error."""
+    view = memoryview(content)
+    while view:
+        written = os.write(fd, view)
+        if written <= 0:
+            raise OSError(errno.EIO, "the system wrote nothing")
+        view = view[written:]
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a new file, synced together with the entry in its folder; it must not exist.
+
+    The content goes to a temporary name first, so that the final name never holds half a file.
+    """
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    partial = path.with_name(path.name + ".tmp")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o644)
+    try:
+        try:
+            write_all(fd, content)
+            sync(fd)
+        finally:
+            os.close(fd)
+        partial.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+class Ballast:
+    """Space held back so that a full disk still takes what was measured and the stop record.
+
+    The file has no name (or vanishes with its handle on Windows), so a killed process leaves none.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.size = size
+        self._file: IO[bytes] | None = None
+        if size <= 0:
+            return
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file.fileno(), 0, size)
+            else:
+                zeros = bytes(1 << 20)
+                for start in range(0, size, len(zeros)):
+                    write_all(self._file.fileno(), zeros[: size - start])
+        except OSError:
+            self._file.close()
+            raise
+
+    def shrink(self) -> bool:
+        """Give back all but the reserve for the last records; True when that freed anything."""
+        reserve = min(RESERVE_BYTES, self.size // 4)
+        if self._file is None or self.size <= reserve:
+            return False
+        self._file.truncate(reserve)
+        self.size = reserve
+        return True
+
+    def release(self) -> None:
+        """Give back everything; idempotent."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self.size = 0

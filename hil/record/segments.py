@@ -1,0 +1,193 @@
+"""Segment files of one table: Arrow IPC streams, zstd, with a CRC32 and the rows in each batch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.record import durable
+from hil.record.schema import TABLES, Column, TableName, arrow_schema
+
+#: End-of-stream marker of the Arrow IPC stream format.
+END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+@dataclass(slots=True)
+class Rows:
+    """``n`` rows to be written: the columns but ``seq``, and where nullable ones are null."""
+
+    columns: Sequence[NDArray[Any]]
+    nulls: dict[int, NDArray[np.bool_]]
+    n: int
+
+    def cut(self) -> Rows:
+        """Return the first ``n`` rows as views, so that spare room is left out."""
+        n = self.n
+        return Rows([c[:n] for c in self.columns], {k: m[:n] for k, m in self.nulls.items()}, n)
+
+
+def checksum(columns: Sequence[NDArray[Any]], nulls: Sequence[NDArray[np.bool_] | None]) -> int:
+    """Return the CRC32 over the columns' bytes, each followed by its null flags where nullable.
+
+    The value of a null is taken as zero, whatever stands in its place.
+    """
+    crc = 0
+    for values, null in zip(columns, nulls, strict=True):
+        if null is not None:
+            values = np.where(null, np.zeros((), values.dtype), values)
+        crc = zlib.crc32(np.ascontiguousarray(values).view(np.uint8), crc)
+        if null is not None:
+            crc = zlib.crc32(np.ascontiguousarray(null).view(np.uint8), crc)
+    return crc
+
+
+@cache
+def _write_options() -> Any:
+    import pyarrow as pa
+
+    # One thread: the other core belongs to the control loop.
+    return pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+
+
+@cache
+def _prologue(table: TableName) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, arrow_schema(table), options=_write_options()):
+        pass
+    whole: bytes = sink.getvalue().to_pybytes()
+    return whole.removesuffix(END_OF_STREAM)
+
+
+def encode(table: TableName, rows: Rows, first: int) -> memoryview:
+    """Return ``rows`` as one Arrow message; ``first`` is the number of the first row in the run."""
+    import pyarrow as pa
+
+    layout: tuple[Column, ...] = TABLES[table]
+    columns, given = list(rows.columns), rows.nulls
+    nulls: list[NDArray[np.bool_] | None] = [given.get(i) for i in range(len(columns))]
+    if layout[0].name == "seq":
+        columns.insert(0, np.arange(first, first + rows.n, dtype=np.int64))
+        nulls.insert(0, None)
+    arrays = [pa.array(c, mask=null) for c, null in zip(columns, nulls, strict=True)]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(table))
+    marks = {"crc32": str(checksum(columns, nulls)), "rows": str(rows.n), "first": str(first)}
+    sink = pa.BufferOutputStream()
+    writer = pa.ipc.new_stream(sink, arrow_schema(table), options=_write_options())
+    writer.write_batch(batch, custom_metadata=marks)
+    # A stream is its schema message, then batch messages: a batch of a fresh stream can be
+    # appended to any stream of the same schema, with one plain write that can be checked.
+    return memoryview(sink.getvalue())[len(_prologue(table)) :]
+
+
+class SegmentWriter:
+    """Appends batches of one table to ``<folder>/<table>/NNNNNN.arrows`` and rotates them."""
+
+    def __init__(
+        self, folder: Path, table: TableName, max_bytes: int, max_age_s: float
+    ) -> None:
+        self.table: TableName = table
+        self.rows = 0  #: rows written so far, over all segments
+        self.parts: dict[str, dict[str, Any]] = {}  #: relative path -> rows, bytes, sha256
+        self._folder = folder / table
+        self._max_bytes, self._max_age_s = max_bytes, max_age_s
+        self._fd = -1
+        self._number = 0
+        self._bytes = 0
+        self._segment_rows = 0
+        self._opened_s = 0.0
+        self._hash = hashlib.sha256()
+        self._dirty = False
+
+    @property
+    def path(self) -> Path:
+        """Path of the segment at hand, or of the next one."""
+        return self._folder / f"{self._number:06d}.arrows"
+
+    def write(self, rows: Rows) -> int:
+        """Append one batch and return its size in bytes; it is durable after :meth:`sync`.
+
+        On OSError the unfinished batch is cut off again, so that the segment stays readable.
+        """
+        if self._fd >= 0 and (
+            self._bytes >= self._max_bytes or time.monotonic() - self._opened_s >= self._max_age_s
+        ):
+            self.finish_segment()
+        if self._fd < 0:
+            self._start_segment()
+        message = encode(self.table, rows, self.rows)
+        self._append(message)
+        self.rows += rows.n
+        self._segment_rows += rows.n
+        return len(message)
+
+    def sync(self) -> None:
+        """Make everything written so far durable."""
+        if self._dirty:
+            durable.sync(self._fd)
+            self._dirty = False
+
+    def finish_segment(self) -> None:
+        """End, sync and close the segment at hand, if any."""
+        if self._fd < 0:
+            return
+        self._append(END_OF_STREAM)
+        self.sync()
+        self.abandon_segment()
+
+    def abandon_segment(self) -> None:
+        """Close the segment at hand as it is (after a failure it has no end marker)."""
+        if self._fd < 0:
+            return
+        with contextlib.suppress(OSError):  # a failed sync has been reported already
+            os.close(self._fd)
+        self.parts[f"{self.table}/{self.path.name}"] = {
+            "rows": self._segment_rows,
+            "bytes": self._bytes,
+            "sha256": self._hash.hexdigest(),
+        }
+        self._fd = -1
+        self._number += 1
+
+    def _start_segment(self) -> None:
+        if not self._folder.exists():
+            self._folder.mkdir()
+            durable.sync_folder(self._folder.parent)
+        path = self.path
+        fd = durable.create(path)
+        try:
+            durable.write_all(fd, _prologue(self.table))
+            durable.sync(fd)
+            durable.sync_folder(self._folder)
+        except OSError:
+            os.close(fd)
+            path.unlink()  # so that the next attempt can use the number, and no empty file stays
+            raise
+        self._fd = fd
+        self._bytes = len(_prologue(self.table))
+        self._segment_rows = 0
+        self._hash = hashlib.sha256(_prologue(self.table))
+        self._opened_s = time.monotonic()
+
+    def _append(self, message: bytes | memoryview) -> None:
+        try:
+            durable.write_all(self._fd, message)
+        except OSError:
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                os.ftruncate(self._fd, self._bytes)
+            raise
+        self._dirty = True
+        self._bytes += len(message)
+        self._hash.update(message)
