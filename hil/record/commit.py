@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,8 @@ class GroupCommit:
     def append_row(self, table: TableName, values: Sequence[Any]) -> int:
         """Append one row of ``table`` (no nullable columns) and return its ticket."""
         with self._cond:
-            if self._queue:
-                self._wait_for_room()
+            if self._oldest_s and self._is_behind():
+                self._wait(lambda: self._dead or not self._is_behind())
             staging = self._room(table, 1)
             n = staging.rows
             for column, value in zip(staging.columns, values, strict=True):
@@ -164,8 +165,8 @@ class GroupCommit:
         if n == 0:
             return self._ticket
         with self._cond:
-            if self._queue:
-                self._wait_for_room()
+            if self._oldest_s and self._is_behind():
+                self._wait(lambda: self._dead or not self._is_behind())
             staging = self._room(table, n)
             start, stop = staging.rows, staging.rows + n
             for column, values in zip(staging.columns, columns, strict=True):
@@ -199,6 +200,7 @@ class GroupCommit:
         self._thread.join(self._policy.stall_s)
         if self._thread.is_alive():
             self._fail(self._stalled())
+            return  # the files belong to the thread that hangs in the system
         for segment in self._segments.values():
             segment.abandon_segment()
 
@@ -233,25 +235,18 @@ class GroupCommit:
             if staging.rows
         ]
         self._open = {}
-        if not parts:
+        if not parts or self._dead:
             return
         group = _Group(parts, self._ticket, self._opened_s)
         self._queue.append(group)
         self._queued_bytes += group.n_bytes
+        self._oldest_s = self._oldest_s or group.opened_s
         self._cond.notify_all()
 
-    def _wait_for_room(self) -> None:
-        if not self._is_behind():
-            return
-        self._wait(lambda: self._dead or not self._is_behind())
-        if self._dead:
-            self._queue.clear()
-            self._queued_bytes = 0
-
     def _is_behind(self) -> bool:
-        if self._queued_bytes > self._policy.queue_bytes:
-            return True
-        return 0.0 < self._oldest_s < time.monotonic() - self._policy.queue_age_s
+        return self._queued_bytes > self._policy.queue_bytes or (
+            0.0 < self._oldest_s < time.monotonic() - self._policy.queue_age_s
+        )
 
     def _wait(self, done: Callable[[], bool]) -> None:
         if not self._cond.wait_for(done, self._policy.stall_s):
@@ -274,7 +269,9 @@ class GroupCommit:
             self._write_until_closed()
             finished = True
         finally:
-            if not finished:  # a defect, shown by threading.excepthook; the control thread must know
+            if (
+                not finished
+            ):  # a defect, shown by threading.excepthook; the control thread must know
                 self._fail(StoreError(f"{self._folder}: the recorder's writer thread died"))
 
     def _write_until_closed(self) -> None:
@@ -287,6 +284,14 @@ class GroupCommit:
                     self._fail(self._as_store_error(exc))
             self._on_tick()
             if last:
+                break
+        if self._dead:
+            return
+        for segment in self._segments.values():
+            try:
+                self._retry(segment, segment.finish_segment)
+            except OSError as exc:
+                self._fail(self._as_store_error(exc, segment.path))
                 return
 
     def _next_groups(self) -> tuple[list[_Group], bool]:
@@ -312,8 +317,6 @@ class GroupCommit:
             self._urgent = False
             groups = list(self._queue)
             self._queue.clear()
-            self._queued_bytes = 0
-            self._oldest_s = groups[0].opened_s if groups else 0.0
             return groups, self._closing and not self._open
 
     def _commit(self, groups: list[_Group]) -> None:
@@ -323,23 +326,25 @@ class GroupCommit:
                     self._segments[table] = SegmentWriter(
                         self._folder, table, self._policy.segment_bytes, self._policy.segment_age_s
                     )
-                self._write(self._segments[table], rows)
+                segment = self._segments[table]
+                self._retry(segment, partial(segment.write, rows))
         for segment in self._segments.values():
             segment.sync()
         with self._cond:
             self._acked = groups[-1].ticket
+            self._queued_bytes -= sum(group.n_bytes for group in groups)
             self._oldest_s = self._queue[0].opened_s if self._queue else 0.0
             self._cond.notify_all()
 
-    def _write(self, segment: SegmentWriter, rows: Rows) -> None:
-        """Write one batch; on a full disk make room with the ballast and try once more."""
+    def _retry(self, segment: SegmentWriter, write: Callable[[], object]) -> None:
+        """Do one write; on a full disk make room with the ballast and try once more."""
         try:
-            segment.write(rows)
+            write()
         except OSError as exc:
             if not durable.no_space(exc) or not self._ballast.shrink():
                 raise
             self._report(self._as_store_error(exc, segment.path))
-            segment.write(rows)
+            write()
 
     def _as_store_error(self, exc: OSError, path: Path | None = None) -> StoreError:
         return durable.store_error("record into", path or self._folder, exc)

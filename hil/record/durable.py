@@ -1,4 +1,4 @@
-"""Writing that is on the disk when it returns, and the ballast that keeps room for the last words."""
+"""Writing that is on the disk when it returns, and the ballast against a full disk."""
 
 from __future__ import annotations
 
@@ -77,6 +77,16 @@ def write_all(fd: int, content: bytes | memoryview) -> None:
         view = view[written:]
 
 
+def append(fd: int, content: bytes | memoryview, size: int) -> None:
+    """Append ``content`` to a file of ``size`` bytes; on OSError cut off what got there."""
+    try:
+        write_all(fd, content)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            os.ftruncate(fd, size)
+        raise
+
+
 def write_new(path: Path, content: bytes) -> None:
     """Write a new file, synced together with the entry in its folder; it must not exist.
 
@@ -111,7 +121,7 @@ class Ballast:
         self._file: IO[bytes] | None = None
         if size <= 0:
             return
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - until release
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._file.fileno(), 0, size)

@@ -46,9 +46,9 @@ def checksum(columns: Sequence[NDArray[Any]], nulls: Sequence[NDArray[np.bool_] 
     for values, null in zip(columns, nulls, strict=True):
         if null is not None:
             values = np.where(null, np.zeros((), values.dtype), values)
-        crc = zlib.crc32(np.ascontiguousarray(values).view(np.uint8), crc)
+        crc = zlib.crc32(np.ascontiguousarray(values).data, crc)
         if null is not None:
-            crc = zlib.crc32(np.ascontiguousarray(null).view(np.uint8), crc)
+            crc = zlib.crc32(np.ascontiguousarray(null).data, crc)
     return crc
 
 
@@ -83,7 +83,11 @@ def encode(table: TableName, rows: Rows, first: int) -> memoryview:
         nulls.insert(0, None)
     arrays = [pa.array(c, mask=null) for c, null in zip(columns, nulls, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(table))
-    marks = {"crc32": str(checksum(columns, nulls)), "rows": str(rows.n), "first": str(first)}
+    marks = {
+        b"crc32": b"%d" % checksum(columns, nulls),
+        b"rows": b"%d" % rows.n,
+        b"first": b"%d" % first,
+    }
     sink = pa.BufferOutputStream()
     writer = pa.ipc.new_stream(sink, arrow_schema(table), options=_write_options())
     writer.write_batch(batch, custom_metadata=marks)
@@ -95,9 +99,7 @@ def encode(table: TableName, rows: Rows, first: int) -> memoryview:
 class SegmentWriter:
     """Appends batches of one table to ``<folder>/<table>/NNNNNN.arrows`` and rotates them."""
 
-    def __init__(
-        self, folder: Path, table: TableName, max_bytes: int, max_age_s: float
-    ) -> None:
+    def __init__(self, folder: Path, table: TableName, max_bytes: int, max_age_s: float) -> None:
         self.table: TableName = table
         self.rows = 0  #: rows written so far, over all segments
         self.parts: dict[str, dict[str, Any]] = {}  #: relative path -> rows, bytes, sha256
@@ -182,12 +184,7 @@ class SegmentWriter:
         self._opened_s = time.monotonic()
 
     def _append(self, message: bytes | memoryview) -> None:
-        try:
-            durable.write_all(self._fd, message)
-        except OSError:
-            with contextlib.suppress(OSError):  # the first error is the one to report
-                os.ftruncate(self._fd, self._bytes)
-            raise
+        durable.append(self._fd, message, self._bytes)
         self._dirty = True
         self._bytes += len(message)
         self._hash.update(message)

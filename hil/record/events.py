@@ -1,0 +1,61 @@
+"""The event log: JSON lines, each on the disk before the call returns."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hil.record import durable
+from hil.record.jsonable import to_json
+
+
+class EventLog:
+    """``events.jsonl`` of one run; lines may come from any thread."""
+
+    def __init__(self, folder: Path, ballast: durable.Ballast) -> None:
+        self.path = folder / "events.jsonl"
+        self._ballast = ballast
+        self._lock = threading.Lock()
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        self._fd = durable.create(self.path)
+        durable.sync_folder(folder)
+
+    def append(self, t_ns: int, kind: str, fields: dict[str, Any]) -> None:
+        """Append one line and sync it; on a full disk the ballast makes room.
+
+        Raises:
+            StoreError: it could not be written; the log ends with the line before.
+        """
+        head = {"t_ns": t_ns, "utc": datetime.now(UTC).isoformat(), "kind": kind}
+        line = to_json({**head, **fields})
+        with self._lock:
+            try:
+                self._write(line)
+            except OSError as exc:
+                raise durable.store_error("record into", self.path, exc) from exc
+
+    def part(self) -> dict[str, Any]:
+        """Return size and sha256 of the log for the stop record."""
+        return {"bytes": self._bytes, "sha256": self._hash.hexdigest()}
+
+    def close(self) -> None:
+        """Close the file; every line is on the disk already."""
+        with self._lock, contextlib.suppress(OSError):
+            os.close(self._fd)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            durable.append(self._fd, line, self._bytes)
+        except OSError as exc:
+            if not durable.no_space(exc) or not self._ballast.shrink():
+                raise
+            durable.append(self._fd, line, self._bytes)
+        self._bytes += len(line)
+        self._hash.update(line)
+        durable.sync(self._fd)

@@ -1,0 +1,398 @@
+"""The run folder while it is written: manifest first, stop record last."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hil.errors import ConfigError, RunInterrupted, StoreError
+from hil.measurement import MeasurementBlock
+from hil.program import Phase, PulseBlock
+from hil.record import durable
+from hil.record.columns import pulse_rows
+from hil.record.commit import CommitPolicy, GroupCommit
+from hil.record.events import EventLog
+from hil.record.jsonable import to_json
+from hil.record.levels import Level, resolve_levels
+from hil.record.manifest import build_manifest, write_config, write_environment
+from hil.record.surroundings import uuid7
+
+Kind = Literal["run", "train", "demo"]
+EndStatus = Literal["done", "interrupted", "failed"]
+
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+#: Free space asked for on top of twice the estimate, for manifest, events and stop record.
+MIN_FREE_BYTES: Final = 1 << 20
+
+
+class RunFolder:
+    """One run being recorded. Make it with :meth:`create`, use it as a context manager.
+
+    Everything is appended from the control thread; :meth:`event` may be called from any thread.
+    Methods that append return a ticket; ``run.acked >= ticket`` says that the row is on the disk.
+
+    A StoreError of a method that appends means that recording failed: stop driving. After a full
+    disk the row at hand has been taken nevertheless (see ``GroupCommit``).
+
+    Attributes:
+        path: the folder.
+        manifest: what ``manifest.json`` holds.
+    """
+
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], levels: dict[Phase, Level], policy: CommitPolicy
+    ) -> None:
+        """Start recording into a folder that holds its manifest; use :meth:`create`."""
+        self.path = path
+        self.manifest = manifest
+        self._levels = levels
+        by_phase = [levels[phase] for phase in Phase]
+        self._full = [level is Level.FULL for level in by_phase]
+        self._operation = [level is not Level.OFF for level in by_phase]
+        self._epoch_ns: int = manifest["monotonic_epoch_ns"]
+        self._policy = policy
+        self._checkpoints: dict[str, dict[str, Any]] = {}
+        self._closed = False
+        self._low_space = False
+        self._clock_s = self._tick_s = time.monotonic()
+        try:
+            room = min(policy.ballast_bytes, shutil.disk_usage(path).free // 16)
+            self._ballast = durable.Ballast(path, room)
+            self._events = EventLog(path, self._ballast)
+        except OSError as exc:
+            raise durable.store_error("start recording in", path, exc) from exc
+        self.event("start", run=manifest["id"], kind_of_run=manifest["kind"])
+        self._commit = GroupCommit(path, policy, self._ballast, self._on_fault, self._on_tick)
+
+    @classmethod
+    def create(
+        cls,
+        root: str | Path,
+        name: str,
+        *,
+        kind: Kind,
+        backend: str,
+        simulated: bool,
+        levels: Mapping[Phase, str] | Mapping[str, str] | str = "full",
+        config: Mapping[str, bytes | Path] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        seeds: Any = None,
+        limits: Any = None,
+        estimate_bytes: int = 0,
+        policy: CommitPolicy | None = None,
+    ) -> RunFolder:
+        """Create ``root/<UTC time>_<name>_<id8>/`` and sync its manifest, before the first pulse.
+
+        Args:
+            root: folder of all runs; made when missing.
+            name: of the run; characters that do not suit a file name become ``-`` in the folder's.
+            kind: ``run``, ``train`` or ``demo``.
+            backend: name of the backend.
+            simulated: whether the devices are simulated.
+            levels: recording level per phase, or one for all; phases not named are ``full``.
+            config: file name -> content, or path to copy; verbatim, with its sha256 noted.
+            meta: further facts. ``operator``, ``sample``, ``instruments``, ``wiring_digest`` and
+                ``clock`` ("virtual" or "monotonic") get places of their own in the manifest.
+            seeds: seeds of the random generators.
+            limits: safety limits in force.
+            estimate_bytes: expected size of the recording.
+
+        Raises:
+            StoreError: the folder cannot be written, or less than twice the estimate is free.
+            ConfigError: an argument that does not exist or fit.
+        """
+        by_phase = resolve_levels(levels)
+        if kind not in ("run", "train", "demo"):
+            raise ConfigError(f"no kind of run {kind!r}; allowed: run, train, demo", field="kind")
+        for file_name in config or {}:
+            _check_file_name(file_name, "config")
+        root = Path(root)
+        run_id = uuid7()
+        epoch_ns, monotonic_ns = time.time_ns(), time.monotonic_ns()
+        started = datetime.fromtimestamp(epoch_ns / 1e9, UTC)
+        path = root / f"{started:%Y%m%dT%H%M%SZ}_{_folder_name(name)}_{run_id[-8:]}"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _check_space(root, estimate_bytes)
+            path.mkdir()
+            hashes = write_config(path / "config", config or {})
+            git = write_environment(path / "env")
+            manifest = build_manifest(
+                run_id=run_id,
+                name=name,
+                kind=kind,
+                backend=backend,
+                simulated=simulated,
+                levels=by_phase,
+                config=hashes,
+                meta=meta or {},
+                seeds=seeds,
+                limits=limits,
+                estimate_bytes=estimate_bytes,
+                git=git,
+                utc_ns=epoch_ns,
+                monotonic_ns=monotonic_ns,
+            )
+            durable.write_new(path / "manifest.json", to_json(manifest, indent=2))
+            durable.sync_folder(root)
+        except OSError as exc:
+            raise durable.store_error("create the run folder", path, exc) from exc
+        return cls(path, manifest, by_phase, policy or CommitPolicy())
+
+    # -- what is known ----------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The run's id (UUIDv7)."""
+        return str(self.manifest["id"])
+
+    @property
+    def ticket(self) -> int:
+        """Ticket of the last row appended."""
+        return self._commit.ticket
+
+    @property
+    def acked(self) -> int:
+        """All rows with a ticket up to this one are on the disk."""
+        return self._commit.acked
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows written per table so far."""
+        return self._commit.rows
+
+    @property
+    def t_ns(self) -> int:
+        """Nanoseconds since the run's start on the monotonic clock."""
+        return time.monotonic_ns() - self._epoch_ns
+
+    def level(self, phase: Phase) -> Level:
+        """Return the recording level of ``phase``."""
+        return self._levels[phase]
+
+    # -- recording --------------------------------------------------------------------------
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one line to ``events.jsonl``; it is on the disk when this returns.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        self._events.append(self.t_ns, kind, fields)
+
+    def readings(self, op: int, block_ordinal: int, block: PulseBlock, m: MeasurementBlock) -> int:
+        """Append the raw readings ``m`` of ``block`` (level ``full``) and return the ticket.
+
+        The values are copied. Call it before anybody uses them.
+        """
+        if not self._full[block.phase]:
+            return self._commit.ticket
+        return self._commit.append(
+            "reads",
+            (
+                op, block_ordinal, m.step, m.line, m.pulse, m.t_ns, m.level_v, m.width_s,
+                m.current_a, m.range_a, m.executed, m.status,
+            ),
+            len(m.step),
+        )  # fmt: skip
+
+    def pulses(self, columns: Mapping[str, ArrayLike]) -> int:
+        """Append device-level rows (of phases at level ``full``) and return the ticket.
+
+        ``columns`` are those of the ``pulses`` table without ``seq``: arrays of one length, or
+        scalars that hold for all rows. ``op``, ``phase``, ``row``, ``col``, ``v``, ``width`` and
+        ``count`` are needed; ``t_ns`` defaults to now, ``layer`` and ``status`` to 0, ``i_read`` to
+        NaN, the nullable ones to null. In ``executed`` a masked array says what is unknown; in
+        ``g0``, ``g1`` and ``temperature`` NaN does, too.
+
+        Raises:
+            StoreError: a column that is unknown, missing, of another length or out of its range.
+        """
+        values, nulls, n = pulse_rows(columns, self.t_ns, self._full)
+        return self._commit.append("pulses", values, n, nulls)
+
+    def operation(
+        self,
+        op: int,
+        phase: Phase,
+        layer: int = 0,
+        *,
+        n_steps: int = 0,
+        n_pulses: int = 0,
+        n_readings: int = 0,
+        duration_s: float = 0.0,
+        energy_joule: float = float("nan"),
+        t_ns: int | None = None,
+    ) -> int:
+        """Append the summary of one operation and return the ticket.
+
+        It is recorded at the levels ``full`` and ``operation``. ``n_pulses`` counts device pulses,
+        ``energy_joule`` is an upper bound, ``t_ns`` defaults to now.
+        """
+        if not self._operation[phase]:
+            return self._commit.ticket
+        if t_ns is None:
+            t_ns = time.monotonic_ns() - self._epoch_ns
+        return self._commit.append_row(
+            "ops",
+            (t_ns, op, phase, layer, n_steps, n_pulses, n_readings, duration_s, energy_joule),
+        )
+
+    def barrier(self) -> int:
+        """Return, with the last ticket, when every row appended so far is on the disk.
+
+        Raises:
+            StoreError: recording failed.
+        """
+        return self._commit.barrier()
+
+    def checkpoint(self, name: str, **arrays: ArrayLike) -> Path:
+        """Write ``checkpoints/<name>.npz``, never ahead of the rows, and return its path.
+
+        Raises:
+            StoreError: it exists already or cannot be written.
+        """
+        _check_file_name(name, "checkpoint")
+        self._commit.barrier()
+        buffer = io.BytesIO()
+        named: dict[str, NDArray[Any]] = {key: np.asarray(value) for key, value in arrays.items()}
+        np.savez(buffer, allow_pickle=False, **named)
+        content = buffer.getvalue()
+        path = self.path / "checkpoints" / f"{name}.npz"
+        try:
+            if not path.parent.exists():
+                path.parent.mkdir()
+                durable.sync_folder(self.path)
+            durable.write_new(path, content)
+        except OSError as exc:
+            raise durable.store_error("write the checkpoint", path, exc) from exc
+        digest = hashlib.sha256(content).hexdigest()
+        part = {"bytes": len(content), "sha256": digest}
+        self._checkpoints[f"checkpoints/{path.name}"] = part
+        self.event("checkpoint", file=path.name, **part)
+        return path
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def close(self, status: EndStatus = "done", *, error: str | None = None) -> None:
+        """Write what is left and the stop record; does nothing when closed already.
+
+        When recording failed, the record says ``failed``, whatever ``status`` is.
+
+        Raises:
+            StoreError: recording failed, or the stop record could not be written.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._commit.close()
+        failure = self._commit.error
+        if failure is not None:
+            status, error = "failed", error or str(failure)
+        self._ballast.shrink()
+        try:
+            if error is not None and failure is None:
+                self.event("fault", error=error)
+            self.event("stop", status=status)
+        except StoreError as exc:
+            failure, status, error = failure or exc, "failed", error or str(exc)
+        self._ballast.release()
+        self._events.close()
+        self._write_stop(status, error)
+        if failure is not None:
+            raise StoreError(str(failure)) from failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            self.close("done")
+            return
+        interrupted = isinstance(exc, (RunInterrupted, KeyboardInterrupt))
+        text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        try:
+            self.close(
+                "interrupted" if interrupted else "failed", error=None if interrupted else text
+            )
+        except StoreError as store_exc:
+            if str(store_exc) != str(exc):
+                exc.add_note(f"closing the run: {store_exc}")
+
+    # -- inner ------------------------------------------------------------------------------
+
+    def _on_fault(self, error: StoreError) -> None:
+        with contextlib.suppress(StoreError):  # the fault itself reaches the control thread
+            self.event("fault", error=str(error))
+
+    def _on_tick(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._tick_s < 1.0:
+            return
+        self._tick_s = now_s
+        with contextlib.suppress(StoreError, OSError):  # rows meet the same disk and report it
+            if now_s - self._clock_s >= self._policy.clock_s:
+                self._clock_s = now_s
+                self.event("clock", utc_ns=time.time_ns(), t_ns_of_utc=self.t_ns)
+            if not self._low_space:
+                free = shutil.disk_usage(self.path).free
+                if free < self._policy.low_space_bytes:
+                    self._low_space = True
+                    self.event("alarm", what="low disk space", free_bytes=free)
+
+    def _write_stop(self, status: str, error: str | None) -> None:
+        record = {
+            "status": status,
+            "error": error,
+            "t_ns": self.t_ns,
+            "utc": datetime.now(UTC).isoformat(),
+            "rows": self._commit.rows,
+            "rows_appended": self._commit.ticket,
+            "rows_acknowledged": self._commit.acked,
+            "parts": {
+                **self._commit.parts,
+                **self._checkpoints,
+                "events.jsonl": self._events.part(),
+            },
+        }
+        path = self.path / "stop.json"
+        try:
+            durable.write_new(path, to_json(record, indent=2))
+        except OSError as exc:
+            raise durable.store_error("write", path, exc) from exc
+
+
+def _check_file_name(name: str, field: str) -> None:
+    if not _FILE_NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is not a plain file name", field=field)
+
+
+def _folder_name(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64]
+    return plain or "run"
+
+
+def _check_space(root: Path, estimate_bytes: int) -> None:
+    needed = 2 * estimate_bytes + MIN_FREE_BYTES
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise StoreError(
+            f"{root}: {free} bytes free, a run of about {estimate_bytes} bytes needs {needed}"
+        )
