@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import re
 import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hil.errors import ConfigError, RunInterrupted, StoreError
+from hil.errors import RunInterrupted, StoreError
 from hil.measurement import MeasurementBlock
 from hil.program import Phase, PulseBlock
 from hil.record import durable
@@ -26,15 +25,9 @@ from hil.record.commit import CommitPolicy, GroupCommit
 from hil.record.events import EventLog
 from hil.record.jsonable import to_json
 from hil.record.levels import Level, resolve_levels
-from hil.record.manifest import build_manifest, write_config, write_environment
-from hil.record.surroundings import uuid7
+from hil.record.manifest import Kind, check_file_name, create_folder, remove_unused
 
-Kind = Literal["run", "train", "demo"]
 EndStatus = Literal["done", "interrupted", "failed"]
-
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-#: Free space asked for on top of twice the estimate, for manifest, events and stop record.
-MIN_FREE_BYTES: Final = 1 << 20
 
 
 class RunFolder:
@@ -70,10 +63,18 @@ class RunFolder:
         try:
             room = min(policy.ballast_bytes, shutil.disk_usage(path).free // 16)
             self._ballast = durable.Ballast(path, room)
-            self._events = EventLog(path, self._ballast)
         except OSError as exc:
             raise durable.store_error("start recording in", path, exc) from exc
-        self.event("start", run=manifest["id"], kind_of_run=manifest["kind"])
+        try:
+            self._events = EventLog(path, self._ballast)
+            self.event("start", run=manifest["id"], run_kind=manifest["kind"])
+        except OSError as exc:
+            self._ballast.release()
+            raise durable.store_error("start recording in", path, exc) from exc
+        except StoreError:
+            self._events.close()
+            self._ballast.release()
+            raise
         self._commit = GroupCommit(path, policy, self._ballast, self._on_fault, self._on_tick)
 
     @classmethod
@@ -114,42 +115,24 @@ class RunFolder:
             ConfigError: an argument that does not exist or fit.
         """
         by_phase = resolve_levels(levels)
-        if kind not in ("run", "train", "demo"):
-            raise ConfigError(f"no kind of run {kind!r}; allowed: run, train, demo", field="kind")
-        for file_name in config or {}:
-            _check_file_name(file_name, "config")
-        root = Path(root)
-        run_id = uuid7()
-        epoch_ns, monotonic_ns = time.time_ns(), time.monotonic_ns()
-        started = datetime.fromtimestamp(epoch_ns / 1e9, UTC)
-        path = root / f"{started:%Y%m%dT%H%M%SZ}_{_folder_name(name)}_{run_id[-8:]}"
+        path, manifest = create_folder(
+            Path(root),
+            name,
+            kind=kind,
+            backend=backend,
+            simulated=simulated,
+            levels=by_phase,
+            config=config or {},
+            meta=meta or {},
+            seeds=seeds,
+            limits=limits,
+            estimate_bytes=estimate_bytes,
+        )
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            _check_space(root, estimate_bytes)
-            path.mkdir()
-            hashes = write_config(path / "config", config or {})
-            git = write_environment(path / "env")
-            manifest = build_manifest(
-                run_id=run_id,
-                name=name,
-                kind=kind,
-                backend=backend,
-                simulated=simulated,
-                levels=by_phase,
-                config=hashes,
-                meta=meta or {},
-                seeds=seeds,
-                limits=limits,
-                estimate_bytes=estimate_bytes,
-                git=git,
-                utc_ns=epoch_ns,
-                monotonic_ns=monotonic_ns,
-            )
-            durable.write_new(path / "manifest.json", to_json(manifest, indent=2))
-            durable.sync_folder(root)
-        except OSError as exc:
-            raise durable.store_error("create the run folder", path, exc) from exc
-        return cls(path, manifest, by_phase, policy or CommitPolicy())
+            return cls(path, manifest, by_phase, policy or CommitPolicy())
+        except StoreError:
+            remove_unused(path)
+            raise
 
     # -- what is known ----------------------------------------------------------------------
 
@@ -264,7 +247,7 @@ class RunFolder:
         Raises:
             StoreError: it exists already or cannot be written.
         """
-        _check_file_name(name, "checkpoint")
+        check_file_name(name, "checkpoint")
         self._commit.barrier()
         buffer = io.BytesIO()
         named: dict[str, NDArray[Any]] = {key: np.asarray(value) for key, value in arrays.items()}
@@ -377,22 +360,3 @@ class RunFolder:
             durable.write_new(path, to_json(record, indent=2))
         except OSError as exc:
             raise durable.store_error("write", path, exc) from exc
-
-
-def _check_file_name(name: str, field: str) -> None:
-    if not _FILE_NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is not a plain file name", field=field)
-
-
-def _folder_name(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64]
-    return plain or "run"
-
-
-def _check_space(root: Path, estimate_bytes: int) -> None:
-    needed = 2 * estimate_bytes + MIN_FREE_BYTES
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        raise StoreError(
-            f"{root}: {free} bytes free, a run of about {estimate_bytes} bytes needs {needed}"
-        )
