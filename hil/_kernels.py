@@ -111,9 +111,9 @@ def check_port(
 
     A floating line is taken at the worst potential its neighbours can give it: anything between
     the lowest and the highest level driven on a ``conducting`` line in the step (0 V included).
-    ``zero`` widens driven levels to 0 V, for widths that differ between lines. Two lines that cross always share a
-    device, so the extremes of both sides are a device's; with ``same_axis`` (both terminals of
-    the port along rows) pairs are taken index by index.
+    ``zero`` widens driven levels to 0 V, for widths that differ between lines. Two lines that
+    cross always share a device, so the extremes of both sides are a device's; with ``same_axis``
+    (both terminals of the port along rows) pairs are taken index by index.
     """
     n_steps = state.shape[0]
     p = np.empty((2, 2))

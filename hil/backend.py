@@ -7,6 +7,7 @@ for every backend. An implementation writes the small hooks below it and nothing
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -42,6 +43,7 @@ class Backend(ABC):
         self.ledger = Ledger(geometry)
         self.checker = LimitChecker(geometry, self.limits, capabilities)
         self._budget = PulseBudget(self.limits, self.ledger)
+        self._epoch_ns = time.monotonic_ns()
         self._is_open = False
         self._running = False
         self._stop = threading.Event()
@@ -74,6 +76,10 @@ class Backend(ABC):
         """Switch outputs off out of band, from any thread; default: the safe state."""
         self._safe_state()
 
+    def clock_ns(self) -> int:
+        """Return the backend's monotonic clock in nanoseconds; a simulator's may be virtual."""
+        return time.monotonic_ns() - self._epoch_ns
+
     @abstractmethod
     def identify(self) -> str:
         """Return one line that says what is behind this backend."""
@@ -90,6 +96,7 @@ class Backend(ABC):
         """Open the backend; does nothing when it is open already."""
         if self._is_open:
             return
+        self._epoch_ns = time.monotonic_ns()
         self._open()
         self._is_open = True
         self._aborted = False
@@ -158,11 +165,22 @@ class Backend(ABC):
         iterator = iter(blocks)
         static = iterator is not blocks
         if static:
-            for index, block in enumerate(blocks):
-                self.checker.check(block, index)
-            self._budget.check_programme(blocks)
+            self.check(blocks)
         self.was_stopped = False
         return self._stream(iterator, static)
+
+    @final
+    def check(self, programme: Iterable[PulseBlock]) -> None:
+        """Check a whole static programme against limits, capabilities and the pulse budget.
+
+        Nothing is driven and the backend need not be open.
+
+        Raises:
+            LimitError: naming block, step, line or cell, value, limit and unit.
+        """
+        for index, block in enumerate(programme):
+            self.checker.check(block, index)
+        self._budget.check_programme(programme)
 
     @final
     def run_block(self, block: PulseBlock) -> MeasurementBlock:

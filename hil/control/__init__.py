@@ -1,1 +1,1 @@
-"""control"""
+"""The controller: arrays as matrices, phases, learning in the loop."""

@@ -1,0 +1,392 @@
+"""The array as users see it: a matrix that is read, multiplied and updated through pulses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hil.backend import Backend
+from hil.control.products import PairProducts, as_batch
+from hil.control.recorder import Recorder
+from hil.control.runner import ProcedureResult, Progress, Runner
+from hil.errors import ConfigError, GeometryError, ProtocolError
+from hil.learning.rule import UpdateRule, UpdateSlots, check_slots
+from hil.operating import OperatingPoint
+from hil.pairs import PairMap
+from hil.phases.decode import conductance_siemens
+from hil.phases.reading import read_map
+from hil.phases.writing import CoincidenceUpdate, erase_rows, program_counts
+from hil.procedure import ArrayContext, Procedure
+from hil.program import FloatArray, Phase, Programme, split
+from hil.registry import PROTOCOLS, load
+
+if TYPE_CHECKING:
+    from hil.phases.verify import WriteVerify
+
+Counts = NDArray[np.int64]
+
+
+class SynapseArray:
+    """One logical weight matrix on a physical array, or on two (G⁺ and G⁻ apart).
+
+    Conductances are ``g_siemens[n_rows, n_cols]``; weights are
+    ``W[i, j] = weight_scale · (G⁺ − G⁻)/(Gmax − Gmin)`` with the window of the operating point.
+
+    Args:
+        backend: open backend of the array.
+        op: operating point.
+        pairs: where the pairs of a weight sit; None = the array has no weights, only devices.
+        weight_scale: the weight of a pair at opposite ends of the window, dimensionless.
+        recorder: records every block; None = nothing is recorded.
+        layer: number written beside recorded pulses.
+        minus_backend: the second array, for pair maps of kind ``two-arrays``.
+
+    Raises:
+        GeometryError: the pair map does not fit the array.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        op: OperatingPoint,
+        pairs: PairMap | None = None,
+        *,
+        weight_scale: float = 1.0,
+        recorder: Recorder | None = None,
+        layer: int = 0,
+        minus_backend: Backend | None = None,
+    ) -> None:
+        self.backend, self.op, self.layer = backend, op, layer
+        self.geometry = backend.geometry
+        self.pairs = pairs
+        self.weight_scale = weight_scale
+        self._sides = [Runner(backend, op, recorder, layer)]
+        if pairs is not None:
+            pairs.check(self.geometry)
+            if pairs.minus_array == 1:
+                if minus_backend is None or minus_backend.geometry.shape != self.geometry.shape:
+                    raise GeometryError("a two-arrays pair map needs a second array of equal size")
+                self._sides.append(Runner(minus_backend, op, recorder, layer))
+        self._products: PairProducts | None = None
+        self._updates: list[CoincidenceUpdate] = []
+
+    # -- shape ------------------------------------------------------------------------------
+
+    def _need_pairs(self) -> PairMap:
+        if self.pairs is None:
+            raise GeometryError("this array has no pair map; weights need pairs of columns")
+        return self.pairs
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of logical inputs."""
+        return self._need_pairs().n_inputs
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of logical outputs."""
+        return self._need_pairs().n_outputs
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What records this array's blocks."""
+        return self._sides[0].recorder
+
+    @property
+    def context(self) -> ArrayContext:
+        """What procedures are compiled for."""
+        b = self.backend
+        return ArrayContext(b.geometry, self.op, b.capabilities, b.limits, self.pairs)
+
+    @property
+    def window_siemens(self) -> float:
+        """Gmax − Gmin of the operating point; ConfigError when it is not known."""
+        window = self.op.g_max_siemens - self.op.g_min_siemens
+        if window <= 0:
+            raise ConfigError(
+                "weights need the conductance window of the device", field="drive.g_max"
+            )
+        return window
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def read(
+        self, rows: ArrayLike | None = None, cols: ArrayLike | None = None, *, repeat: int = 1
+    ) -> FloatArray:
+        """Return g_siemens (n_rows, n_cols) of the (first) array, NaN where it was not read.
+
+        ``repeat`` readings of each device are averaged.
+        """
+        return self._read(0, self._index(rows, 0), self._index(cols, 1), repeat)
+
+    def _index(self, values: ArrayLike | None, axis: int) -> NDArray[np.int64]:
+        n = self.geometry.shape[axis]
+        if values is None:
+            return np.arange(n)
+        index = np.unique(np.asarray(values, dtype=np.int64))
+        if index.size and not (index[0] >= 0 and index[-1] < n):
+            raise GeometryError(
+                f"{('row', 'column')[axis]} {index[0]} … {index[-1]} is not within 0 … {n - 1}"
+            )
+        return index
+
+    def _read(
+        self, side: int, rows: NDArray[np.int64], cols: NDArray[np.int64], repeat: int = 1
+    ) -> FloatArray:
+        runner = self._sides[side]
+        backend = runner.backend
+        lines = backend.geometry.read_lines.minus[cols]
+        total = np.zeros((rows.size, cols.size))
+        seen = np.zeros((rows.size, cols.size))
+        programme = read_map(
+            backend.geometry, self.op, backend.capabilities, rows, cols, repeat=repeat
+        )
+        for block, readings in runner.programme(programme):
+            g = conductance_siemens(block, readings, self.op.read_v, lines, rows.size)
+            read = ~np.isnan(g)
+            total[read] += g[read]
+            seen[read] += 1
+        out = np.full(backend.geometry.shape, np.nan)
+        with np.errstate(invalid="ignore"):
+            out[np.ix_(rows, cols)] = total / np.where(seen > 0, seen, np.nan)
+        known = ~np.isnan(out)
+        backend.ledger.g_last_siemens[known] = out[known]
+        return out
+
+    def read_pairs(self) -> tuple[FloatArray, FloatArray]:
+        """Return (g_plus, g_minus), each (n_inputs, n_outputs) in siemens."""
+        pairs = self._need_pairs()
+        if len(self._sides) == 1:
+            cols = np.union1d(pairs.plus_cols, pairs.minus_cols)
+            g = self._read(0, np.sort(pairs.rows), cols)
+            return g[np.ix_(pairs.rows, pairs.plus_cols)], g[np.ix_(pairs.rows, pairs.minus_cols)]
+        plus = self._read(0, np.sort(pairs.rows), np.sort(pairs.plus_cols))
+        minus = self._read(1, np.sort(pairs.rows), np.sort(pairs.minus_cols))
+        return (
+            plus[np.ix_(pairs.rows, pairs.plus_cols)],
+            minus[np.ix_(pairs.rows, pairs.minus_cols)],
+        )
+
+    def weights(self) -> FloatArray:
+        """Return W (n_inputs, n_outputs), read now."""
+        plus, minus = self.read_pairs()
+        return self.weight_scale / self.window_siemens * (plus - minus)
+
+    # -- forward and backward ---------------------------------------------------------------
+
+    @property
+    def _pair_products(self) -> PairProducts:
+        if self._products is None:
+            self._products = PairProducts(self._sides, self._need_pairs())
+        return self._products
+
+    def forward(self, x: ArrayLike) -> FloatArray:
+        """Return x @ W for activities x (n_inputs,) or (batch, n_inputs) with |x| ≤ 1.
+
+        Values in 0 … 1 take one read; a batch with negative values takes two (positive part,
+        negative part).
+
+        Raises:
+            ProtocolError: wrong shape, NaN, or a magnitude above 1.
+        """
+        inputs, single = as_batch(x)
+        y = self._pair_products.forward(inputs) * (self.weight_scale / self.window_siemens)
+        return y[0] if single else y
+
+    def backward(self, d: ArrayLike) -> FloatArray:
+        """Return W @ d for signed errors d (n_outputs,) or (batch, n_outputs).
+
+        Each sample takes two unipolar reads: A drives j⁺ where d > 0 and j⁻ where d < 0, B the
+        complement, S = Q_A − Q_B. Each sample is scaled to its largest magnitude, digitally.
+
+        Raises:
+            ProtocolError: wrong shape or NaN.
+        """
+        errors, single = as_batch(d)
+        s = self._pair_products.backward(errors) * (self.weight_scale / self.window_siemens)
+        return s[0] if single else s
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def apply(self, slots: Sequence[UpdateSlots]) -> int:
+        """Drive the coincidence pulses of one update; return the pulses on selected devices.
+
+        Slots in which no row or no column is chosen are not driven.
+
+        Raises:
+            RuleError: a rule's slots have the wrong shape, type or polarity.
+        """
+        pairs = self._need_pairs()
+        check_slots(slots, pairs.n_inputs, pairs.n_outputs)
+        if not self._updates:
+            self._updates = [
+                CoincidenceUpdate(self.geometry, self.op, pairs.rows) for _ in self._sides
+            ]
+        total = 0
+        for part in slots:
+            plus = np.zeros((len(part.rows), self.geometry.n_cols), dtype=np.bool_)
+            plus[:, pairs.plus_cols] = part.plus
+            minus = plus if len(self._sides) == 1 else np.zeros_like(plus)
+            if pairs.kind == "reference":
+                minus[:, pairs.minus_cols[0]] |= part.minus.any(axis=1)
+            else:
+                minus[:, pairs.minus_cols] = part.minus
+            for side, cols in enumerate((plus, minus)[: len(self._sides)]):
+                used = part.rows.any(axis=1) & cols.any(axis=1)
+                if not used.any():
+                    continue
+                runner = self._sides[side]
+                before = runner.backend.ledger.device_pulses
+                rows, bits = (part.rows, cols) if used.all() else (part.rows[used], cols[used])
+                runner.block(self._updates[side].block(part.polarity, rows, bits))
+                total += runner.backend.ledger.device_pulses - before
+        return total
+
+    def update(
+        self, x: ArrayLike, delta: ArrayLike, rule: UpdateRule, rng: np.random.Generator
+    ) -> int:
+        """Update the weights by ``rule`` for activities x and errors delta; return device pulses.
+
+        Args:
+            x: (n_inputs,) or (batch, n_inputs) in 0 … 1.
+            delta: (n_outputs,) or (batch, n_outputs); positive asks for larger weights.
+            rule: turns them into pulses; samples of a batch follow one another.
+            rng: seeded generator.
+        """
+        inputs, _ = as_batch(x)
+        errors, _ = as_batch(delta)
+        if len(inputs) != len(errors):
+            raise ProtocolError(
+                f"{len(inputs)} activities but {len(errors)} errors", field="update"
+            )
+        return sum(self.apply(rule.slots(a, e, rng)) for a, e in zip(inputs, errors, strict=True))
+
+    def physical(self, plus: ArrayLike, minus: ArrayLike) -> Counts:
+        """Return whole numbers per weight, (n_inputs, n_outputs) each, as (n_rows, n_cols) counts.
+
+        For pairs on one array; a shared reference column takes the first output's value.
+        """
+        pairs = self._need_pairs()
+        if len(self._sides) == 2:
+            raise GeometryError("two arrays: programme each side on its own")
+        out = np.zeros(self.geometry.shape, dtype=np.int64)
+        minus_values = np.asarray(minus, dtype=np.int64)
+        out[np.ix_(pairs.rows, pairs.plus_cols)] = np.asarray(plus, dtype=np.int64)
+        if pairs.kind == "reference":
+            out[pairs.rows, pairs.minus_cols[0]] = minus_values[:, 0]
+        else:
+            out[np.ix_(pairs.rows, pairs.minus_cols)] = minus_values
+        return out
+
+    def program_pairs(
+        self, plus: ArrayLike, minus: ArrayLike, *, phase: Phase = Phase.PROGRAM
+    ) -> int:
+        """Give every device of every pair its count of pulses; return the device pulses.
+
+        ``plus`` and ``minus`` are (n_inputs, n_outputs) whole numbers, > 0 potentiation, < 0
+        depression (driven first).
+        """
+        if len(self._sides) == 1:
+            return self.program(self.physical(plus, minus), phase=phase)
+        pairs = self._need_pairs()
+        total = 0
+        for side, (values, cols) in enumerate(((plus, pairs.plus_cols), (minus, pairs.minus_cols))):
+            counts = np.zeros(self.geometry.shape, dtype=np.int64)
+            counts[np.ix_(pairs.rows, cols)] = np.asarray(values, dtype=np.int64)
+            total += self.program(counts, phase=phase, side=side)
+        return total
+
+    def program(
+        self,
+        counts: ArrayLike,
+        *,
+        phase: Phase = Phase.PROGRAM,
+        v_write: float | None = None,
+        width_s: float | None = None,
+        side: int = 0,
+    ) -> int:
+        """Give every device its count of write pulses; return the pulses on selected devices.
+
+        Args:
+            counts: (n_rows, n_cols) whole numbers, > 0 potentiation, < 0 depression (first).
+            phase: recorded phase.
+            v_write, width_s: another pulse than the operating point's, in volts and seconds.
+            side: 1 = the second array of a two-arrays pair map.
+        """
+        wanted = np.asarray(counts, dtype=np.int64)
+        runner = self._sides[side]
+        before = runner.backend.ledger.device_pulses
+        caps = runner.backend.capabilities
+        blocks = [
+            piece
+            for part in (np.minimum(wanted, 0), np.maximum(wanted, 0))
+            if part.any()
+            for piece in split(
+                program_counts(self.geometry, self.op, part, v_write=v_write, width_s=width_s,
+                               phase=phase),
+                caps.max_steps, caps.max_block_s,
+            )
+        ]  # fmt: skip
+        for _ in runner.programme(Programme.of(*blocks)):
+            pass
+        return runner.backend.ledger.device_pulses - before
+
+    def erase(self, rows: ArrayLike | None = None) -> int:
+        """Erase the whole blocks of ``rows`` (three-terminal cells); return the device pulses."""
+        chosen = self._index(rows, 0)
+        total = 0
+        for runner in self._sides:
+            before = runner.backend.ledger.device_pulses
+            runner.block(erase_rows(self.geometry, self.op, chosen))
+            total += runner.backend.ledger.device_pulses - before
+        return total
+
+    def write(
+        self,
+        targets_siemens: ArrayLike,
+        *,
+        mask: ArrayLike | None = None,
+        settings: WriteVerify | None = None,
+    ) -> ProcedureResult:
+        """Write conductances with read-verify-write; the outcome names each cell's fate.
+
+        Args:
+            targets_siemens: (n_rows, n_cols) siemens.
+            mask: boolean (n_rows, n_cols), the cells to write; None = all that are not dead.
+            settings: tolerance, pulse budget and strategy.
+
+        Returns:
+            A result whose ``outcome`` has arrays ``outcome`` (``ok | max_pulses | stuck | limit``
+            per cell), ``pulses`` and ``g_final_siemens``.
+
+        Raises:
+            ProtocolError: shape, NaN, or targets outside the conductance window.
+        """
+        from hil.phases.verify import WriteVerifyProcedure
+
+        return self.run(WriteVerifyProcedure(targets_siemens, mask, settings))
+
+    # -- procedures -------------------------------------------------------------------------
+
+    def run(
+        self, procedure: Procedure | str | Path, progress: Progress | None = None
+    ) -> ProcedureResult:
+        """Run a procedure, a protocol file, or a shipped protocol by name.
+
+        Raises:
+            ProtocolError: the file is wrong or does not fit the array.
+            LimitError: a step is out of range; a static protocol is checked before its first pulse.
+        """
+        if isinstance(procedure, str | Path):
+            procedure = load_protocol(procedure)
+        return self._sides[0].procedure(procedure, self.context, progress)
+
+
+def load_protocol(path: str | Path) -> Procedure:
+    """Return the procedure of a protocol file, or of a shipped protocol by name."""
+    loaded: Procedure = load(PROTOCOLS, "library")().load(path)
+    return loaded

@@ -1,0 +1,115 @@
+"""Forward and backward products of a matrix of pairs, on one array or on two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hil.control.runner import Runner
+from hil.errors import ProtocolError
+from hil.pairs import PairMap
+from hil.phases.matvec import MatVec
+from hil.program import FloatArray, Phase
+
+
+def as_batch(values: ArrayLike) -> tuple[FloatArray, bool]:
+    """Return values as (batch, n) floats, and whether they were a single vector.
+
+    Raises:
+        ProtocolError: neither one nor two dimensions.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 1:
+        return array[None, :], True
+    if array.ndim != 2:
+        raise ProtocolError(f"has {array.ndim} dimensions, needs 1 or 2 (batch first)")
+    return array, False
+
+
+class PairProducts:
+    """Products with G⁺ − G⁻ in siemens; one :class:`Runner` per physical array."""
+
+    def __init__(self, runners: Sequence[Runner], pairs: PairMap) -> None:
+        self._runners, self.pairs = runners, pairs
+        self._by_rows = np.argsort(pairs.rows)
+        self._rank_of_input = np.argsort(self._by_rows)
+        rows = pairs.rows[self._by_rows]
+        if len(runners) == 1:
+            union = np.union1d(pairs.plus_cols, pairs.minus_cols)
+            sensed = [union]
+            self._plus_at = np.searchsorted(union, pairs.plus_cols)
+            self._minus_at = np.searchsorted(union, pairs.minus_cols)
+        else:
+            sensed = [np.sort(pairs.plus_cols), np.sort(pairs.minus_cols)]
+            self._plus_at = np.searchsorted(sensed[0], pairs.plus_cols)
+            self._minus_at = np.searchsorted(sensed[1], pairs.minus_cols)
+        self._widths = [cols.size for cols in sensed]
+        self._forward: list[MatVec] = []
+        self._backward: list[MatVec] = []
+        for runner, cols in zip(runners, sensed, strict=True):
+            geometry, caps = runner.backend.geometry, runner.backend.capabilities
+            word, bit = geometry.read_lines.plus[rows], geometry.read_lines.minus[cols]
+            self._forward.append(MatVec(geometry, runner.op, caps, word, bit, rows, Phase.FORWARD))
+            self._backward.append(
+                MatVec(geometry, runner.op, caps, bit, word, rows, Phase.BACKWARD, backward=True)
+            )
+
+    def _run(self, side: int, product: MatVec, inputs: FloatArray, signed: bool) -> FloatArray:
+        runner = self._runners[side]
+        caps, op = runner.backend.capabilities, runner.op
+        pulses = op.count_levels if op.coding == "count" else 1
+        period_s = pulses * (op.read_s + (op.rise_s + op.fall_s) / 2 + op.gap_s)
+        steps_each = pulses * (2 if signed else 1)
+        longest = int(caps.max_block_s / period_s * (1 + 1e-9)) * pulses
+        chunk = max(min(caps.max_steps, longest) // steps_each, 1)
+        op_id = None if runner.recorder is None else runner.recorder.next_op()
+        parts = []
+        for ordinal, begin in enumerate(range(0, len(inputs), chunk)):
+            part = inputs[begin : begin + chunk]
+            block = product.block(part, signed=signed)
+            readings = runner.block(block, op_id, ordinal)
+            parts.append(product.decode(block, readings, len(part), signed=signed))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def forward(self, inputs: FloatArray) -> FloatArray:
+        """Return (batch, n_outputs) Σ_i x_i (G⁺ − G⁻)_ij in siemens for (batch, n_inputs).
+
+        Raises:
+            ProtocolError: wrong shape, NaN, or a magnitude above 1.
+        """
+        self._check_width(inputs, self.pairs.n_inputs, "forward")
+        ordered = inputs[:, self._by_rows]
+        signed = bool(ordered.min(initial=0.0) < 0.0)
+        q = [self._run(s, product, ordered, signed) for s, product in enumerate(self._forward)]
+        out: FloatArray = q[0][:, self._plus_at] - q[-1][:, self._minus_at]
+        return out
+
+    def backward(self, errors: FloatArray) -> FloatArray:
+        """Return (batch, n_inputs) Σ_j d_j (G⁺ − G⁻)_ij in siemens for (batch, n_outputs).
+
+        Raises:
+            ProtocolError: wrong shape or NaN.
+        """
+        self._check_width(errors, self.pairs.n_outputs, "backward")
+        drives = [np.zeros((len(errors), width)) for width in self._widths]
+        drives[0][:, self._plus_at] = errors
+        if self.pairs.kind == "reference":  # all outputs share one minus column
+            drives[-1][:, self._minus_at[0]] = -errors.sum(axis=1)
+        else:
+            drives[-1][:, self._minus_at] = -errors
+        top = np.max([np.abs(u).max(axis=1, initial=0.0) for u in drives], axis=0)
+        scale = np.where(top > 0.0, top, 1.0)[:, None]
+        out = np.zeros((len(errors), self.pairs.n_inputs))
+        for side, (product, u) in enumerate(zip(self._backward, drives, strict=True)):
+            out += self._run(side, product, u / scale, True)
+        out *= scale
+        return out[:, self._rank_of_input]
+
+    @staticmethod
+    def _check_width(values: FloatArray, n: int, field: str) -> None:
+        if values.shape[1] != n:
+            raise ProtocolError(
+                f"values have shape {values.shape}, expected (batch, {n})", field=field
+            )

@@ -1,0 +1,141 @@
+"""Runs procedures and programmes on one backend, recording every block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hil.backend import Backend
+from hil.control.recorder import Recorder
+from hil.measurement import MeasurementBlock
+from hil.operating import OperatingPoint
+from hil.procedure import ArrayContext, Outcome, Procedure
+from hil.program import Programme, PulseBlock
+
+Progress = Callable[[PulseBlock], None]
+
+
+@dataclass
+class ProcedureResult:
+    """What running a procedure gave.
+
+    ``outcome`` holds the procedure's arrays and numbers (empty when interrupted); ``duration_s`` is
+    on the backend's clock.
+    """
+
+    name: str
+    kind: str
+    outcome: Outcome = field(default_factory=dict)
+    n_blocks: int = 0
+    n_device_pulses: int = 0
+    n_readings: int = 0
+    duration_s: float = 0.0
+    interrupted: bool = False
+
+
+class Runner:
+    """Drives one backend and records; what :class:`~hil.control.array.SynapseArray` stands on."""
+
+    def __init__(
+        self, backend: Backend, op: OperatingPoint, recorder: Recorder | None = None, layer: int = 0
+    ) -> None:
+        self.backend, self.op, self.recorder, self.layer = backend, op, recorder, layer
+
+    def block(
+        self, block: PulseBlock, op_id: int | None = None, ordinal: int = 0
+    ) -> MeasurementBlock:
+        """Drive one block of a closed loop, record it, return its readings."""
+        backend, recorder = self.backend, self.recorder
+        if recorder is None:
+            return backend.run_block(block)
+        start_ns = backend.clock_ns()
+        before = backend.ledger.device_pulses
+        readings = backend.run_block(block)
+        recorder.block(
+            backend, self.op, recorder.next_op() if op_id is None else op_id, ordinal, self.layer,
+            start_ns, backend.ledger.device_pulses - before, block, readings,
+        )  # fmt: skip
+        return readings
+
+    def programme(self, programme: Programme) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:
+        """Check a static programme whole, then drive, record and yield block after block."""
+        self.backend.check(programme)
+        yield from self._drive(iter(programme))
+
+    def _drive(self, blocks: Iterator[PulseBlock]) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:
+        backend, recorder = self.backend, self.recorder
+        current: list[PulseBlock] = []
+
+        def tapped() -> Iterator[PulseBlock]:
+            for block in blocks:
+                current[:] = [block]
+                yield block
+
+        op_id = 0 if recorder is None else recorder.next_op()
+        ordinal = 0
+        start_ns, before = backend.clock_ns(), backend.ledger.device_pulses
+        stream = backend.run(tapped())
+        try:
+            for readings in stream:
+                block = current[0]
+                if recorder is not None:
+                    recorder.block(
+                        backend, self.op, op_id, ordinal, self.layer, start_ns,
+                        backend.ledger.device_pulses - before, block, readings,
+                    )  # fmt: skip
+                    start_ns, before = backend.clock_ns(), backend.ledger.device_pulses
+                ordinal += 1
+                yield block, readings
+        finally:
+            close = getattr(stream, "close", None)
+            if close is not None:
+                close()
+            if recorder is not None:
+                recorder.flush()
+
+    def procedure(
+        self,
+        procedure: Procedure,
+        context: ArrayContext,
+        progress: Progress | None = None,
+    ) -> ProcedureResult:
+        """Run a procedure; a static one is checked whole before its first pulse.
+
+        Raises:
+            ProtocolError: it does not fit the array. LimitError: a step is out of range.
+        """
+        if not procedure.adaptive:
+            self.backend.check(procedure.programme(context))
+        result = ProcedureResult(procedure.name, procedure.kind)
+        steps = procedure.steps(context)
+        sent: list[MeasurementBlock | None] = [None]
+        outcome: dict[str, Any] = {}
+        finished = False
+
+        def blocks() -> Iterator[PulseBlock]:
+            nonlocal finished
+            try:
+                block = next(steps)
+                while True:
+                    yield block
+                    if sent[0] is None:
+                        return
+                    block = steps.send(sent[0])
+            except StopIteration as stop:
+                outcome.update(stop.value or {})
+                finished = True
+
+        start_ns = self.backend.clock_ns()
+        before = self.backend.ledger.device_pulses
+        for block, readings in self._drive(blocks()):
+            sent[0] = readings
+            result.n_blocks += 1
+            result.n_readings += len(readings)
+            if progress is not None:
+                progress(block)
+        result.outcome = outcome
+        result.interrupted = not finished
+        result.n_device_pulses = self.backend.ledger.device_pulses - before
+        result.duration_s = (self.backend.clock_ns() - start_ns) * 1e-9
+        return result
