@@ -1,0 +1,75 @@
+"""Ctrl-C: the first finishes the block at hand, the second switches the outputs off at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hil.errors import RunInterrupted
+
+if TYPE_CHECKING:
+    from hil.backend import Backend
+
+#: SIGBREAK is Ctrl-Break, and what a parent process can send on Windows.
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+)
+
+
+class StopGuard:
+    """Turns signals into stop requests while a command drives an array.
+
+    The first signal asks every watched backend to stop before its next block: the block at hand is
+    finished, the array made safe, and the run closed as ``interrupted``. A second signal aborts the
+    backends (outputs off now) and raises KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False  #: a stop was asked for
+        self._aborted = False
+        self._backends: list[Backend] = []
+        self._before: dict[int, Any] = {}
+
+    def watch(self, backends: Iterable[Backend]) -> None:
+        """Stop these backends too; one that joins after the first signal is stopped right away."""
+        for backend in backends:
+            self._backends.append(backend)
+            if self.requested:
+                backend.request_stop()
+
+    def check(self) -> None:
+        """Raise RunInterrupted when a stop was asked for; for long work that drives nothing."""
+        if self.requested:
+            raise RunInterrupted("stopped on request, in the safe state")
+
+    def __enter__(self) -> Self:
+        for number in SIGNALS:
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._aborted:
+            return  # the run is being closed; a third signal must not cut that short
+        if self.requested:
+            self._aborted = True
+            for backend in self._backends:
+                backend.abort()
+            raise KeyboardInterrupt
+        self.requested = True
+        for backend in self._backends:
+            backend.request_stop()
+        # Not through sys.stderr: the signal may have come in the middle of a write to it.
+        os.write(2, b"\nhil: stopping after this block; once more stops at once\n")
