@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hil.errors import StoreError
 from hil.record import durable
 from hil.record.schema import TableName, columns_to_fill
-from hil.record.segments import Rows, SegmentWriter
+from hil.record.segments import Rows, SegmentWriter, warm_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,11 @@ class CommitPolicy:
         max_age_s: a group of rows closes this long after its first row.
         max_rows: or when one of its tables has this many rows.
         queue_bytes, queue_age_s: ``append`` waits while more bytes are queued, or while the oldest
-            unacknowledged group is older.
+            unacknowledged group is older. With a ballast the queue is also held to half of it, so
+            that what is queued when the disk fills up still finds room.
         stall_s: waiting longer than this for the disk is an error.
         segment_bytes, segment_age_s: a segment ends at this size or age.
-        ballast_bytes: space held back for a full disk; at most 1/16 of what is free is taken.
+        ballast_bytes: space held back for a full disk; at most 1/8 of what is free is taken.
         low_space_bytes: below this free space an ``alarm`` event is written.
         clock_s: seconds between ``clock`` events.
     """
@@ -94,6 +95,9 @@ class GroupCommit:
         on_tick: Callable[[], None],
     ) -> None:
         self._policy, self._ballast = policy, ballast
+        self._queue_limit = policy.queue_bytes
+        if ballast.free_on_shrink:
+            self._queue_limit = min(policy.queue_bytes, ballast.free_on_shrink // 2)
         self._on_fault, self._on_tick = on_fault, on_tick
         self._folder = folder
         self._segments: dict[TableName, SegmentWriter] = {}
@@ -109,6 +113,7 @@ class GroupCommit:
         self._dead = False
         self._error: StoreError | None = None
         self._oldest_s = 0.0  # when the oldest unacknowledged closed group was opened; 0 = none
+        warm_up()
         self._thread = threading.Thread(target=self._main, name="hil-recorder", daemon=True)
         self._thread.start()
 
@@ -244,7 +249,7 @@ class GroupCommit:
         self._cond.notify_all()
 
     def _is_behind(self) -> bool:
-        return self._queued_bytes > self._policy.queue_bytes or (
+        return self._queued_bytes > self._queue_limit or (
             0.0 < self._oldest_s < time.monotonic() - self._policy.queue_age_s
         )
 

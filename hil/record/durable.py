@@ -118,6 +118,7 @@ class Ballast:
 
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
+        self._reserve = min(RESERVE_BYTES, size // 4)
         self._file: IO[bytes] | None = None
         if size <= 0:
             return
@@ -133,13 +134,17 @@ class Ballast:
             self._file.close()
             raise
 
+    @property
+    def free_on_shrink(self) -> int:
+        """Bytes that :meth:`shrink` would give back now."""
+        return max(self.size - self._reserve, 0)
+
     def shrink(self) -> bool:
         """Give back all but the reserve for the last records; True when that freed anything."""
-        reserve = min(RESERVE_BYTES, self.size // 4)
-        if self._file is None or self.size <= reserve:
+        if self._file is None or not self.free_on_shrink:
             return False
-        self._file.truncate(reserve)
-        self.size = reserve
+        self._file.truncate(self._reserve)
+        self.size = self._reserve
         return True
 
     def release(self) -> None:

@@ -61,7 +61,7 @@ class RunFolder:
         self._low_space = False
         self._clock_s = self._tick_s = time.monotonic()
         try:
-            room = min(policy.ballast_bytes, shutil.disk_usage(path).free // 16)
+            room = min(policy.ballast_bytes, shutil.disk_usage(path).free // 8)
             self._ballast = durable.Ballast(path, room)
         except OSError as exc:
             raise durable.store_error("start recording in", path, exc) from exc

@@ -71,6 +71,12 @@ def _prologue(table: TableName) -> bytes:
     return whole.removesuffix(END_OF_STREAM)
 
 
+def warm_up() -> None:
+    """Load what writing needs, so that the first pulse of a run does not wait for an import."""
+    for table in TABLES:
+        _prologue(table)
+
+
 def encode(table: TableName, rows: Rows, first: int) -> memoryview:
     """Return ``rows`` as one Arrow message; ``first`` is the number of the first row in the run."""
     import pyarrow as pa

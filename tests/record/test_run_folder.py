@@ -10,37 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recording import make, measured, read_block
 
 from hil.errors import ConfigError, RunInterrupted, StoreError
 from hil.limits import SafetyLimits
-from hil.measurement import COLUMNS, MeasurementBlock
-from hil.program import LineState, Phase, PulseBlock
-from hil.record import RunFolder, durable, open_run
-
-
-def make(root: Path, **changes) -> RunFolder:
-    arguments = {"kind": "run", "backend": "sim", "simulated": True} | changes
-    return RunFolder.create(root, "ltp of one cell", **arguments)
-
-
-def read_block(phase: Phase = Phase.READ, n_steps: int = 5) -> PulseBlock:
-    return PulseBlock.build(phase, np.full((n_steps, 3), LineState.DRIVE), 0.1, 1e-6, sense=True)
-
-
-def measured(rng: np.random.Generator, n: int = 15) -> MeasurementBlock:
-    m = MeasurementBlock.empty(n)
-    for name, column in m.columns().items():
-        if column.dtype.kind == "f":
-            column[:] = rng.normal(size=n)
-        else:
-            column[:] = rng.integers(0, 1000, n)
-        assert name in COLUMNS
-    return m
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(17)
+from hil.measurement import COLUMNS
+from hil.program import Phase
+from hil.record import durable, open_run
 
 
 def test_readings_come_back_as_they_were_measured(tmp_path, rng):
