@@ -37,9 +37,9 @@ def phi(v: float, law: Any) -> float:
     if law.iv == OHMIC:
         return v
     if law.iv == SINH:
-        return law.iv_norm * math.sinh(v / law.iv_scale)
+        return float(law.iv_norm * math.sinh(v / law.iv_scale))
     if law.iv == SATURATING:
-        return law.iv_norm * math.tanh(v / law.iv_scale)
+        return float(law.iv_norm * math.tanh(v / law.iv_scale))
     return v if v >= 0.0 else v / law.iv_scale
 
 
@@ -49,10 +49,10 @@ def phi_slope(v: float, law: Any) -> float:
     if law.iv == OHMIC:
         return 1.0
     if law.iv == SINH:
-        return law.iv_norm / law.iv_scale * math.cosh(v / law.iv_scale)
+        return float(law.iv_norm / law.iv_scale * math.cosh(v / law.iv_scale))
     if law.iv == SATURATING:
         c = math.cosh(min(abs(v) / law.iv_scale, 300.0))
-        return law.iv_norm / law.iv_scale / (c * c)
+        return float(law.iv_norm / law.iv_scale / (c * c))
     return 1.0 if v >= 0.0 else 1.0 / law.iv_scale
 
 
@@ -62,12 +62,12 @@ def phi_inverse(y: float, law: Any) -> float:
     if law.iv == OHMIC:
         return y
     if law.iv == SINH:
-        return law.iv_scale * math.asinh(y / law.iv_norm)
+        return float(law.iv_scale * math.asinh(y / law.iv_norm))
     if law.iv == SATURATING:
         ratio = y / law.iv_norm
         if abs(ratio) >= 1.0:
             return math.copysign(np.inf, y)
-        return law.iv_scale * math.atanh(ratio)
+        return float(law.iv_scale * math.atanh(ratio))
     return y if y >= 0.0 else y * law.iv_scale
 
 
@@ -85,7 +85,7 @@ def strength(v: float, h: float, up: bool, law: Any) -> float:
         if v <= v_th * h:
             return 0.0
         x = (v - v_th * h) / (v_nom - v_th)
-        return x if shape == 1.0 else x**shape
+        return float(x if shape == 1.0 else x**shape)
     if law.law == EXPONENTIAL:
         return math.expm1(v / h / shape) / math.expm1(v_nom / shape)
     return math.sinh(v / h / shape) / math.sinh(v_nom / shape)
@@ -110,8 +110,8 @@ def tau_of(start_s: float, stop_s: float, law: Any) -> float:
     if stop_s <= start_s:
         return 0.0
     if law.m == 1.0:
-        return (stop_s - start_s) / law.t_nom
-    return (stop_s**law.m - start_s**law.m) / law.t_nom**law.m
+        return float((stop_s - start_s) / law.t_nom)
+    return float((stop_s**law.m - start_s**law.m) / law.t_nom**law.m)
 
 
 @njit(cache=True, inline="always")
@@ -173,7 +173,7 @@ def lookup_change(u: float, n: float, nodes: Any) -> float:
 @njit(cache=True)
 def lookup_spread(u: float, nodes: Any) -> float:
     """Return the standard deviation of one pulse's change, interpolated at ``u``."""
-    return np.interp(u, nodes[0], nodes[2])
+    return float(np.interp(u, nodes[0], nodes[2]))
 
 
 @njit(cache=True)

@@ -79,7 +79,9 @@ class Device(Table):
 def preset_names() -> list[str]:
     """Return the names of the shipped presets."""
     folder = resources.files("hil_sim") / PRESETS
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
 
 
 def preset_text(name: str) -> str:

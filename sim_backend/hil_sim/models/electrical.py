@@ -41,9 +41,7 @@ class RangeTable(Table):
     @model_validator(mode="after")
     def _ordered(self) -> RangeTable:
         if self.g_min >= self.g_max:
-            raise ValueError(
-                f"range.g_max: {self.g_max:g} S is not above g_min = {self.g_min:g} S"
-            )
+            raise ValueError(f"range.g_max: {self.g_max:g} S is not above g_min = {self.g_min:g} S")
         return self
 
 
@@ -171,7 +169,7 @@ class TransistorTable(Table):
 
 
 class EraseTable(Table):
-    """Block erase of a three-terminal cell; a nominal pulse takes 1/``pulses`` of the range away."""
+    """Block erase of a three-terminal cell; a nominal pulse takes 1/``pulses`` of the range."""
 
     voltage: Annotated[Volt, Field(gt=0.0)]
     threshold: Annotated[Volt, Field(ge=0.0)]
@@ -184,5 +182,3 @@ class EraseTable(Table):
         if self.threshold >= self.voltage:
             raise ValueError("erase.threshold: not below voltage")
         return self
-
-

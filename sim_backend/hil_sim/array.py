@@ -1,0 +1,199 @@
+"""The simulated array: conductances, their history, and what a block of pulses does to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.errors import ConfigError, GeometryError
+from hil.geometry import ArrayGeometry
+from hil.ledger import widths_2d
+from hil.measurement import MeasurementBlock
+from hil.program import Phase, PulseBlock
+from hil_sim.dense import DenseStep
+from hil_sim.kernels import law as lw
+from hil_sim.kernels import philox, solved, steps
+from hil_sim.models.device import Device
+from hil_sim.population import populate
+from hil_sim.readout import IdealReadout, Readout
+
+FloatArray = NDArray[np.float64]
+_NONE = MeasurementBlock.empty(0)
+
+
+def _rows_of(geometry: ArrayGeometry) -> NDArray[np.int64]:
+    """Return (4, n_rows) lines of each row: read plus, write plus, erase plus, erase minus."""
+    read, write, erase = geometry.read_lines, geometry.write_lines, geometry.erase_lines
+    sides = (read.plus_by_row, not read.minus_by_row, write.plus_by_row, not write.minus_by_row)
+    if not all(sides) or geometry.cell.read.minus != geometry.cell.write.minus:
+        raise GeometryError(
+            f"cell kind {geometry.cell.name}: the simulator needs ports from a row line to the "
+            "same column line"
+        )
+    none = np.full(geometry.n_rows, -1)
+    return np.ascontiguousarray(
+        np.vstack([
+            read.plus, write.plus,
+            none if erase is None else erase.plus, none if erase is None else erase.minus,
+        ])
+    )  # fmt: skip
+
+
+class SimArray:
+    """Devices of one array and their state.
+
+    Attributes (arrays are (n_rows, n_cols) unless said otherwise):
+        g: conductance in siemens as of the step at hand.
+        ordinal: pulses that have acted on each device; the third counter word of its noise.
+        pristine: devices that are not formed yet.
+        reads: (n_lines,) readings taken of each line.
+        clock_ns: the virtual clock.
+    """
+
+    def __init__(
+        self, geometry: ArrayGeometry, device: Device, seed: int, readout: Readout | None = None,
+        g0: FloatArray | float | None = None,
+    ) -> None:  # fmt: skip
+        self.geometry, self.device = geometry, device
+        self.readout: Readout = IdealReadout() if readout is None else readout
+        self.key = philox.key_of(seed)
+        self.population = populate(device, geometry, seed)
+        self.rows = _rows_of(geometry)
+        self.read_rows = self.rows[steps.READ]
+        self.col_lines = np.ascontiguousarray(geometry.read_lines.minus)
+        self.gates = np.empty(0, dtype=np.int64)
+        if device.transistor is not None and geometry.cell.select is not None:
+            span = geometry.lines(geometry.cell.select)
+            self.gates = np.arange(span.start, span.stop)
+        self.erases = device.erase is not None
+        self.ordinal = np.zeros(geometry.shape, dtype=np.uint32)
+        self.reads = np.zeros(geometry.n_lines, dtype=np.uint64)
+        self.clock_ns = 0
+        self.g = self._initial(g0)
+        self.pristine = np.zeros(geometry.shape, dtype=np.bool_)
+        self._start_pristine()
+        self._drifts = device.drift is not None
+        if self._drifts:
+            self.written = self.g.copy()
+            self.written_ns = np.zeros(geometry.shape, dtype=np.int64)
+        self._periods: tuple[PulseBlock, NDArray[np.int64]] | None = None
+
+    def _initial(self, g0: FloatArray | float | None) -> FloatArray:
+        p = self.population
+        low, high = p.full_min, p.full_max
+        if g0 is None:
+            return low.copy()
+        g = np.asarray(g0, dtype=np.float64)
+        if g.shape not in ((), self.geometry.shape):
+            raise ConfigError(f"shape {g.shape}, the array has {self.geometry.shape}", field="g0")
+        if not np.isfinite(g).all() or (g <= 0.0).any():
+            raise ConfigError("conductances must be finite and above 0 S", field="g0")
+        # A device's own range (d2d, stuck) wins: it cannot be where it cannot be programmed.
+        return np.clip(np.broadcast_to(g, self.geometry.shape), low, high)
+
+    def _start_pristine(self) -> None:
+        forming = self.device.forming
+        if forming is None or forming.formed:
+            self.population.law[0]["v_form_min"] = np.inf
+            return
+        params = self.population.params
+        self.pristine[...] = params[..., lw.P_MAX] > params[..., lw.P_MIN]
+        self.g[self.pristine] = forming.g_pristine
+        # Without a range a device does not answer pulses; forming gives it its range.
+        params[..., lw.P_MIN][self.pristine] = forming.g_pristine
+        params[..., lw.P_MAX][self.pristine] = forming.g_pristine
+
+    def form(self, forming: NDArray[np.bool_], limit_a: FloatArray) -> None:
+        """Form devices under a current limit per device; see ``models.electrical.FormingTable``."""
+        table = self.device.forming
+        if table is None:
+            return
+        p = self.population
+        wanted = limit_a / table.compliance_voltage
+        low, high = p.full_min, p.full_max
+        broken = forming & (wanted > table.overshoot * high)
+        whole = forming & ~broken
+        self.g[whole] = np.clip(wanted, low, high)[whole]
+        self.g[broken] = high[broken]
+        p.params[..., lw.P_MIN][whole], p.params[..., lw.P_MAX][whole] = low[whole], high[whole]
+        p.params[..., lw.P_MIN][broken] = p.params[..., lw.P_MAX][broken] = high[broken]
+        self.ordinal[forming] += np.uint32(1)
+        self.pristine &= ~forming
+        left = p.v_form[self.pristine]
+        p.law[0]["v_form_min"] = left.min() if left.size else np.inf
+
+    def period_ns(self, block: PulseBlock) -> NDArray[np.int64]:
+        """Return (n_steps,) pulse periods in ns, at least 1; kept for the last block."""
+        kept = self._periods
+        if kept is not None and kept[0] is block:
+            return kept[1]
+        period = np.maximum(np.rint(block.period_s * 1e9), 1.0).astype(np.int64)
+        self._periods = (block, period)
+        return period
+
+    def run(self, block: PulseBlock, n_readings: int) -> MeasurementBlock:
+        """Drive a block, return its readings, advance the clock."""
+        if block.n_steps == 0:
+            return _NONE
+        readings = MeasurementBlock.empty(n_readings) if n_readings else _NONE
+        out = (
+            readings.step, readings.line, readings.pulse, readings.t_ns, readings.level_v,
+            readings.width_s, readings.current_a, readings.executed, readings.status,
+        )  # fmt: skip
+        if block.phase is Phase.IDLE and not n_readings:
+            self.clock_ns += int((self.period_ns(block) * block.repeat).sum())
+            return readings
+        at, step = 0, 0
+        solve_all = not self.readout.lines_are_nodes
+        while step < block.n_steps:
+            if solve_all:
+                at, step = self._solved_step(block, step, at, out)
+                continue
+            last = step + 1 if self._drifts else block.n_steps
+            before = self._age() if self._drifts else None
+            step, self.clock_ns, at = self._fast(block, step, last, at, out)
+            if before is not None:
+                self._stamp(before)
+            if step < last:
+                at, step = self._solved_step(block, step, at, out)
+        readings.range_a[:] = np.nan if block.sensing.range_a is None else block.sensing.range_a
+        return readings
+
+    def _fast(
+        self, block: PulseBlock, step: int, last: int, at: int, out: Any
+    ) -> tuple[int, int, int]:
+        p = self.population
+        reached: tuple[int, int, int] = steps.run_steps(
+            step, last, block.state, block.level_v, widths_2d(block), self.period_ns(block),
+            block.repeat, block.sense, block.compliance_a, self.rows, self.col_lines, self.gates,
+            p.law, p.nodes_up, p.nodes_down, p.params, self.g, self.ordinal, self.reads, self.key,
+            self.clock_ns, at, out,
+        )  # fmt: skip
+        return reached
+
+    def _solved_step(self, block: PulseBlock, step: int, at: int, out: Any) -> tuple[int, int]:
+        before = self._age() if self._drifts else None
+        self.clock_ns, at = DenseStep(self, block, step).run(self.clock_ns, at, out)
+        if before is not None:
+            self._stamp(before)
+        return at, step + 1
+
+    def _age(self) -> NDArray[np.uint32]:
+        """Let the conductances drift up to now; return the pulse ordinals for :meth:`_stamp`."""
+        if self.device.drift is not None:
+            p = self.population
+            solved.drifted(self.written, self.written_ns, p.nu, self.device.drift.t0,
+                           self.clock_ns, p.full_max - p.full_min, self.g)  # fmt: skip
+        return self.ordinal.copy()
+
+    def _stamp(self, before: NDArray[np.uint32]) -> None:
+        solved.stamp_written(before, self.ordinal, self.g, self.clock_ns, self.written,
+                             self.written_ns)  # fmt: skip
+
+    def conductance_siemens(self) -> FloatArray:
+        """Return a copy of the conductances now, drift included."""
+        if self._drifts:
+            self._age()
+        return self.g.copy()

@@ -1,0 +1,110 @@
+"""The simulated backend: a :class:`~hil.backend.Backend` in front of a :class:`SimArray`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.backend import Backend
+from hil.capabilities import Capabilities
+from hil.errors import ConfigError
+from hil.geometry import ArrayGeometry
+from hil.limits import SafetyLimits
+from hil.measurement import MeasurementBlock
+from hil.program import PulseBlock
+from hil_sim.mimic import MimicChecker, deliver, digitise
+from hil_sim.models.device import Device, load_device
+from hil_sim.readout import READOUTS, Readout
+
+if TYPE_CHECKING:
+    from hil_sim.array import SimArray
+
+
+class SimBackend(Backend):
+    """An array of simulated devices behind the interface of every array.
+
+    Args:
+        geometry: rows, columns and cell kind; the cell kind must be the device's.
+        device: a :class:`Device`, a preset's name, or the path of a device file.
+        seed: of everything random; the same seed and programme give the same run, however the
+            programme is cut into blocks.
+        mimic: capabilities of a rig to obey: ranges, grids, missing features, sense resolution.
+        readout: a strategy of :mod:`hil_sim.readout`, or its name.
+        g0: conductances to start from in siemens; None = every device at its own g_min.
+
+    Raises:
+        ConfigError: device and geometry do not fit, unknown read-out.
+    """
+
+    name = "sim"
+
+    def __init__(
+        self, geometry: ArrayGeometry, device: Device | str | Path, *, seed: int = 0,
+        limits: SafetyLimits | None = None, mimic: Capabilities | None = None,
+        readout: str | Readout = "ideal", g0: NDArray[np.float64] | float | None = None,
+    ) -> None:  # fmt: skip
+        self.device = device if isinstance(device, Device) else load_device(device)
+        if self.device.cell != geometry.cell.name:
+            raise ConfigError(
+                f"device {self.device.name!r} has {self.device.cell} cells, the array "
+                f"{geometry.cell.name}", field="cell",
+            )  # fmt: skip
+        if isinstance(readout, str):
+            if readout not in READOUTS:
+                raise ConfigError(f"no read-out {readout!r}; there are {', '.join(READOUTS)}",
+                                  field="readout")  # fmt: skip
+            readout = READOUTS[readout]()
+        base = Capabilities() if mimic is None else mimic
+        capabilities = replace(
+            base, simulated=True, reciprocal=base.reciprocal and self.device.reciprocal
+        )
+        super().__init__(geometry, capabilities, limits)
+        self.mimic = mimic
+        if mimic is not None:
+            self.checker = MimicChecker(geometry, self.limits, capabilities)
+        self.seed, self._readout, self._g0 = seed, readout, g0
+        self._array: SimArray | None = None
+
+    @property
+    def array(self) -> SimArray:
+        """The simulated array; drawn on first use and kept over close and open."""
+        if self._array is None:
+            from hil_sim.array import SimArray
+
+            self._array = SimArray(self.geometry, self.device, self.seed, self._readout, self._g0)
+        return self._array
+
+    def true_conductance_siemens(self) -> NDArray[np.float64]:
+        """Return the true (n_rows, n_cols) conductances: for tests, no rig can know them."""
+        return self.array.conductance_siemens()
+
+    def _open(self) -> None:
+        _ = self.array
+
+    def _close(self) -> None:
+        """Nothing to disconnect; the devices keep their state."""
+
+    def _prepare(self, block: PulseBlock) -> PulseBlock:
+        return block if self.mimic is None else deliver(block, self.mimic)
+
+    def _execute(self, block: PulseBlock) -> MeasurementBlock:
+        template = block.template
+        promised = block.n_readings if template is None else template.n_readings
+        array = self.array
+        if self.mimic is None:
+            return array.run(block, promised)
+        array.clock_ns += round(self.mimic.block_overhead_s * 1e9)
+        return digitise(array.run(block, promised), block, self.mimic)
+
+    def _safe_state(self) -> None:
+        """Nothing is driven between blocks: a simulated pulse ends at 0 V."""
+
+    def identify(self) -> str:
+        """Return device, size and seed."""
+        rows, cols = self.geometry.shape
+        device = f"{self.device.name} ({self.geometry.cell.name})"
+        return f"sim: {device}, {rows} x {cols}, seed {self.seed}"
