@@ -21,7 +21,6 @@ from hil.phases.schemes import write_levels
 from hil.procedure import ArrayContext, Steps
 from hil.program import BoolArray, FloatArray, Phase, PulseBlock
 
-
 MAX_LEVELS = 10_000
 
 
