@@ -21,7 +21,7 @@ from hil_sim.models.device import Device, load_device
 from hil_sim.readout import READOUTS, Readout
 
 if TYPE_CHECKING:
-    from hil_sim.array import SimArray
+    from hil_sim.sim_array import SimArray
 
 
 class SimBackend(Backend):
@@ -73,7 +73,7 @@ class SimBackend(Backend):
     def array(self) -> SimArray:
         """The simulated array; drawn on first use and kept over close and open."""
         if self._array is None:
-            from hil_sim.array import SimArray
+            from hil_sim.sim_array import SimArray
 
             self._array = SimArray(self.geometry, self.device, self.seed, self._readout, self._g0)
         return self._array

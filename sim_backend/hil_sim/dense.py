@@ -15,7 +15,7 @@ from hil_sim.kernels import sense, solved, steps
 from hil_sim.readout import Network, Solution
 
 if TYPE_CHECKING:
-    from hil_sim.array import SimArray
+    from hil_sim.sim_array import SimArray
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

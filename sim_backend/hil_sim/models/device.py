@@ -59,7 +59,7 @@ class Device(Table):
         ):
             if table is not None and self.cell != cell:
                 raise ValueError(f"{name}.threshold: a {self.cell} cell has no {name}")
-            if table is None and self.cell == cell:
+            if table is None and self.cell == cell == "1T1R":
                 raise ValueError(f"cell: a {cell} cell needs a table [{name}]")
         if self.variation.nu_d2d > 0.0 and self.model != "exponential":
             raise ValueError("variation.nu_d2d: only the exponential model has ν")
