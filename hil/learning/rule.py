@@ -50,15 +50,19 @@ class UpdateRule(Protocol):
 
 def check_slots(slots: Sequence[UpdateSlots], n_inputs: int, n_outputs: int) -> None:
     """Raise RuleError when a rule's slots have the wrong shape, type or polarity."""
+    if not isinstance(slots, Sequence) or isinstance(slots, str | bytes):
+        raise RuleError(f"a rule must return a sequence of UpdateSlots, got {type(slots).__name__}")
     for number, part in enumerate(slots):
+        if not isinstance(part, UpdateSlots):
+            raise RuleError(f"slots[{number}] is {type(part).__name__}, must be UpdateSlots")
         if part.polarity not in (1, -1):
             raise RuleError(f"slots[{number}].polarity is {part.polarity!r}, must be +1 or -1")
+        n_slots = len(part.rows) if isinstance(part.rows, np.ndarray) and part.rows.ndim else 0
         for name, width in (("rows", n_inputs), ("plus", n_outputs), ("minus", n_outputs)):
             bits = getattr(part, name)
             if not isinstance(bits, np.ndarray) or bits.dtype != np.bool_:
                 raise RuleError(f"slots[{number}].{name} must be a boolean array")
-            if bits.shape != (len(part.rows), width):
+            if bits.shape != (n_slots, width):
                 raise RuleError(
-                    f"slots[{number}].{name} has shape {bits.shape}, "
-                    f"expected ({len(part.rows)}, {width})"
+                    f"slots[{number}].{name} has shape {bits.shape}, expected ({n_slots}, {width})"
                 )

@@ -1,0 +1,136 @@
+"""Weight-updating methods: which device of a pair is pulsed, with which polarity.
+
+======  ================================================  ============  =====================
+method  a larger weight (δ > 0)                           write phases  rest of the pair
+======  ================================================  ============  =====================
+M1      potentiate G⁺ and depress G⁻                      2             –
+M2      potentiate G⁺ (δ < 0: depress it)                 2             G⁻ is a fixed reference
+M3      potentiate G⁺ (δ < 0: potentiate G⁻)              1             refresh lowers both
+M3′     depress G⁻ (δ < 0: depress G⁺)                    1             refresh raises both
+======  ================================================  ============  =====================
+
+G⁺ and G⁻ are on different lines, so one polarity and one write phase serve both signs of a whole
+layer in M3 and M3′.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from hil.errors import ConfigError, RuleError
+from hil.learning.rule import UpdateSlots
+from hil.learning.triggers import MAX_SLOTS_PER_BLOCK, ClipCount, StochasticCoincidence, Trigger
+from hil.program import BoolArray, FloatArray
+
+Method = Literal["M1", "M2", "M3", "M3'"]
+
+#: method -> (polarity, device raised or lowered for δ > 0) of every write phase, in order.
+_PHASES: Final[dict[str, tuple[tuple[int, str], ...]]] = {
+    "M1": ((1, "same"), (-1, "other")),
+    "M2": ((1, "plus"), (-1, "plus")),
+    "M3": ((1, "same"),),
+    "M3'": ((-1, "other"),),
+}
+METHODS: Final = tuple(_PHASES)
+
+
+@runtime_checkable
+class RatedRule(Protocol):
+    """A rule that follows the learning-rate schedule; a user's own rule may be one."""
+
+    def set_rate(self, eta: float) -> None:
+        """Take over the learning rate of the epoch."""
+
+
+class PairRule:
+    """A learning rule: a trigger chooses devices, a method turns them into write pulses.
+
+    Args:
+        method: ``M1``, ``M2``, ``M3`` or ``M3'``.
+        trigger: chooses rows and columns.
+        dead_zone: errors with |δ| up to this value give no pulse.
+
+    Raises:
+        ConfigError: unknown method, negative dead zone.
+    """
+
+    def __init__(self, method: Method, trigger: Trigger, *, dead_zone: float = 0.0) -> None:
+        if method not in _PHASES:
+            raise ConfigError(f"{method!r} is none of {', '.join(METHODS)}", field="method")
+        if not dead_zone >= 0.0:
+            raise ConfigError(f"must be at least 0, got {dead_zone:g}", field="dead_zone")
+        self.method: Method = method
+        self.trigger = trigger
+        self.dead_zone = dead_zone
+        self._none = ClipCount()
+
+    @property
+    def clips(self) -> ClipCount:
+        """Probabilities drawn and clipped so far (none for the deterministic triggers)."""
+        if isinstance(self.trigger, StochasticCoincidence):
+            return self.trigger.clips
+        return self._none
+
+    def set_rate(self, eta: float) -> None:
+        """Take over the learning rate of the epoch."""
+        self.trigger.set_rate(eta)
+
+    def slots(
+        self, x: FloatArray, delta: FloatArray, rng: np.random.Generator
+    ) -> Sequence[UpdateSlots]:
+        """Return the write phases of one sample; see :class:`hil.learning.rule.UpdateRule`.
+
+        Raises:
+            RuleError: an activity is negative, or an activity or error is NaN.
+        """
+        size = np.abs(delta)
+        if not (x.min(initial=0.0) >= 0.0 and np.isfinite(size.sum() + x.sum())):
+            raise RuleError("activities must be at least 0, and neither they nor errors NaN")
+        if self.dead_zone:
+            size = np.where(size > self.dead_zone, size, 0.0)
+        rows, cols = self.trigger.coincidences(x, size, rng)
+        if len(rows) == 0 or not rows.any() or not cols.any():
+            return ()
+        up, down = cols & (delta > 0.0), cols & (delta < 0.0)
+        out: list[UpdateSlots] = []
+        for start in range(0, len(rows), MAX_SLOTS_PER_BLOCK):
+            part = slice(start, start + MAX_SLOTS_PER_BLOCK)
+            for polarity, device in _PHASES[self.method]:
+                out.append(_phase(polarity, device, rows[part], up[part], down[part]))
+        return [p for p in out if p.plus.any() or p.minus.any()]
+
+
+def _phase(
+    polarity: int, device: str, rows: BoolArray, up: BoolArray, down: BoolArray
+) -> UpdateSlots:
+    if device == "plus":
+        cols = up if polarity > 0 else down
+        return UpdateSlots(polarity, rows, cols, np.zeros_like(cols))
+    return (
+        UpdateSlots(polarity, rows, up, down)
+        if device == "same"
+        else UpdateSlots(polarity, rows, down, up)
+    )
+
+
+def step_per_coincidence(method: Method, potentiation: float, depression: float) -> float:
+    """Return ΔW̄ of one coincidence in weight units from the mean steps of one device.
+
+    M1 moves both devices of a pair, M2 one device up or down (the mean of both), M3 and M3′ one
+    device in one direction.
+
+    Raises:
+        ConfigError: unknown method.
+    """
+    try:
+        return {
+            "M1": potentiation + depression,
+            "M2": (potentiation + depression) / 2,
+            "M3": potentiation,
+            "M3'": depression,
+        }[method]
+    except KeyError:
+        raise ConfigError(f"{method!r} is none of {', '.join(METHODS)}", field="method") from None
