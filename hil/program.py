@@ -223,6 +223,8 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 def _column(
     value: ArrayLike, dtype: Any, ndim: int, name: str, shape: tuple[int, ...] | None = None
 ) -> NDArray[Any]:
+    if shape is not None and isinstance(value, float | int):  # much quicker than broadcasting
+        return _frozen(np.full(shape, value, dtype=dtype))
     try:
         array = np.asarray(value, dtype=dtype)
         if shape is not None and array.shape != shape:

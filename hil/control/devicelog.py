@@ -12,134 +12,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.geometry import ArrayGeometry
+from hil.ledger import widths_2d
 from hil.measurement import MeasurementBlock
 from hil.operating import OperatingPoint
-from hil.program import READING_PHASES, LineState, Phase, PulseBlock
+from hil.program import READING_PHASES, Phase, PulseBlock
 
 Columns = dict[str, NDArray[Any]]
-_MAX_MASK = 4_000_000  # steps x rows x cols looked at in one go
+#: Steps of a block are looked at in pieces of about this many device rows.
+_PIECE_ROWS = 1_000_000
 
 
 class DeviceLog:
-    """Keeps the conductance last read of every device and completes pulse rows with it."""
+    """Keeps the conductance last read of every device and completes pulse rows with it.
+
+    Rows wait, in memory, for the reading that follows their pulse, at most until the next write
+    block or the end of the operation.
+    """
 
     def __init__(self, geometry: ArrayGeometry, op: OperatingPoint) -> None:
+        from hil.control import kernels
+
+        self._kernels = kernels
         self.geometry, self.op = geometry, op
         self.g_siemens = np.full(geometry.shape, np.nan)  #: last read since the last write
-        self._pending: list[Columns] = []
-        self._owner = np.full(geometry.shape, -1, dtype=np.int64)  # pending row of a device
-        self._n_pending = 0
+        self._owner = np.full(geometry.shape, -1, dtype=np.int64)  # waiting row of a device
+        self._col_of_line = np.full(geometry.n_lines, -1, dtype=np.int64)
+        self._col_of_line[geometry.read_lines.minus] = np.arange(geometry.n_cols)
+        self._waiting: Columns = {}
+        self._nothing = np.empty(0)
+        self._no_status = np.empty(0, dtype=np.uint32)
 
     def reading(self, block: PulseBlock, readings: MeasurementBlock) -> None:
         """Take the conductances that ``readings`` of a reading phase give."""
         if not len(readings):
             return
-        read = self.geometry.read_lines
-        driven = (block.state[:, read.plus] == LineState.DRIVE) & (block.level_v[:, read.plus] != 0)
-        one = driven.sum(axis=1) == 1
-        row_of_step = driven.argmax(axis=1)
-        level = block.level_v[np.arange(block.n_steps), read.plus[row_of_step]]
-        one &= np.isclose(level, self.op.read_v, rtol=1e-6, atol=0.0)
-        column = np.full(block.n_lines, -1)
-        column[read.minus] = np.arange(read.minus.size)
-        col = column[readings.line]
-        keep = (col >= 0) & one[readings.step]
-        if not keep.any():
-            return
-        step = readings.step[keep]
-        rows, cols = row_of_step[step], col[keep]
-        current_a = readings.current_a[keep]
-        g = -current_a / level[step]
-        self.g_siemens[rows, cols] = g
-        self._complete(rows, cols, g, current_a, readings.status[keep])
-
-    def _complete(
-        self, rows: NDArray[Any], cols: NDArray[Any], g: NDArray[Any], i_a: NDArray[Any],
-        status: NDArray[Any],
-    ) -> None:  # fmt: skip
-        owner = self._owner[rows, cols]
-        first = 0
-        for columns in self._pending:
-            at = owner - first
-            mine = (at >= 0) & (at < columns["row"].size)
-            columns["g1"][at[mine]] = g[mine]
-            columns["i_read"][at[mine]] = i_a[mine]
-            columns["status"][at[mine]] |= status[mine]
-            first += columns["row"].size
+        row_of_step = np.empty(block.n_steps, dtype=np.int64)
+        self._kernels.single_row_steps(
+            block.state, block.level_v, self.geometry.read_lines.plus, self.op.read_v, row_of_step
+        )
+        waiting = self._waiting
+        self._kernels.decode_devices(
+            readings.step, readings.line, readings.current_a, readings.status, row_of_step,
+            self._col_of_line, self.op.read_v, self.g_siemens, self._owner,
+            waiting.get("g1", self._nothing), waiting.get("i_read", self._nothing),
+            waiting.get("status", self._no_status),
+        )  # fmt: skip
 
     def writing(self, op_id: int, layer: int, t_ns: int, block: PulseBlock) -> list[Columns]:
-        """Take a driven write block; return the completed rows of earlier blocks."""
+        """Take a driven write block; return the rows of earlier blocks, as complete as they get."""
         done = self.flush()
-        if block.phase in READING_PHASES or block.phase is Phase.IDLE:
+        if block.phase in READING_PHASES or block.phase is Phase.IDLE or not block.n_steps:
             return done
-        start_ns = (
-            t_ns + np.concatenate([[0], np.cumsum(block.period_s * block.repeat)[:-1]]) * 1e9
-            if block.n_steps
-            else np.empty(0)
-        )
-        per_chunk = max(_MAX_MASK // (self.geometry.n_rows * self.geometry.n_cols), 1)
-        for begin in range(0, block.n_steps, per_chunk):
-            self._add(op_id, layer, start_ns, block, begin, min(begin + per_chunk, block.n_steps))
+        period_ns = block.period_s * block.repeat * 1e9
+        start_ns = t_ns + (np.cumsum(period_ns) - period_ns).astype(np.int64)
+        most = max(self.geometry.n_rows * self.geometry.n_cols, 1)
+        piece = max(_PIECE_ROWS // most, 1)
+        for begin in range(0, block.n_steps, piece):
+            done += self.flush()
+            part = block if block.n_steps <= piece else block.steps(begin, begin + piece)
+            self._take(op_id, layer, start_ns[begin : begin + piece], part)
         return done
 
-    def _add(
-        self,
-        op_id: int,
-        layer: int,
-        start_ns: NDArray[Any],
-        block: PulseBlock,
-        begin: int,
-        end: int,
-    ) -> None:
-        steps, rows, cols, v, width = self._devices(block, begin, end)
-        if not steps.size:
+    def _take(self, op_id: int, layer: int, start_ns: NDArray[Any], block: PulseBlock) -> None:
+        geometry, kernels = self.geometry, self._kernels
+        erase = block.phase is Phase.ERASE and geometry.erase_lines is not None
+        lines = geometry.erase_lines if erase else geometry.write_lines
+        if lines is None:
             return
-        count = block.repeat[steps]
-        self._pending.append(
-            {
-                "t_ns": start_ns[steps].astype(np.int64),
-                "op": np.full(steps.size, op_id),
-                "phase": np.full(steps.size, int(block.phase)),
-                "layer": np.full(steps.size, layer),
-                "row": rows, "col": cols, "v": v, "width": width, "count": count,
-                "executed": count, "g0": self.g_siemens[rows, cols],
-                "g1": np.full(steps.size, np.nan), "i_read": np.full(steps.size, np.nan),
-                "status": np.zeros(steps.size, dtype=np.uint32),
-            }
+        plus, minus = lines.plus, lines.minus
+        n = kernels.count_selected(
+            block.state, block.level_v, block.selected, block.repeat, plus, minus, erase
+        ) * (geometry.n_cols if erase else 1)
+        steps, rows, cols = (np.empty(n, dtype=np.int64) for _ in range(3))
+        volts, widths = np.empty(n), np.empty(n)
+        n = kernels.list_selected(
+            block.state, block.level_v, widths_2d(block), block.selected, block.repeat, plus, minus,
+            erase, geometry.n_cols, steps, rows, cols, volts, widths,
         )  # fmt: skip
-        # Later rows of the same device win: the next reading is after all of them.
-        self._owner[rows, cols] = self._n_pending + np.arange(steps.size)
-        self._n_pending += steps.size
-        self.g_siemens[rows, cols] = np.nan
-
-    def _devices(
-        self, block: PulseBlock, begin: int, end: int
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-        geometry = self.geometry
-        part = slice(begin, end)
-        level = np.where(block.state[part] == LineState.DRIVE, block.level_v[part], 0.0)
-        selected = block.selected[part]
-        erase = geometry.erase_lines
-        if block.phase is Phase.ERASE and erase is not None:
-            hit = selected[:, erase.plus, None] & np.ones((1, 1, geometry.n_cols), dtype=np.bool_)
-            steps, rows, cols = np.nonzero(hit)
-            plus, minus = erase.plus[rows], erase.minus[rows]
-        else:
-            write = geometry.write_lines
-            hit = selected[:, write.plus, None] & selected[:, None, write.minus]
-            steps, rows, cols = np.nonzero(hit)
-            plus, minus = write.plus[rows], write.minus[cols]
-        v = level[steps, plus] - level[steps, minus]
-        keep = (v != 0.0) & (block.repeat[part][steps] > 0)
-        steps, rows, cols, v, plus = steps[keep], rows[keep], cols[keep], v[keep], plus[keep]
-        width = block.width_s[part]
-        width = width[steps] if width.ndim == 1 else width[steps, plus]
-        return steps + begin, rows, cols, v, width
+        if not n:
+            return
+        steps, rows, cols = steps[:n], rows[:n], cols[:n]
+        g0 = np.empty(n)
+        kernels.take_over(rows, cols, 0, self.g_siemens, g0, self._owner)
+        count = block.repeat[steps].astype(np.uint32)
+        self._waiting = {
+            "t_ns": start_ns[steps], "op": np.full(n, op_id),
+            "phase": np.full(n, int(block.phase), dtype=np.uint8),
+            "layer": np.full(n, layer, dtype=np.uint16),
+            "row": rows.astype(np.uint16), "col": cols.astype(np.uint16),
+            "v": volts[:n].astype(np.float32), "width": widths[:n].astype(np.float32),
+            "count": count, "executed": count, "g0": g0, "g1": np.full(n, np.nan),
+            "i_read": np.full(n, np.nan), "status": np.zeros(n, dtype=np.uint32),
+        }  # fmt: skip
 
     def flush(self) -> list[Columns]:
-        """Return the pending rows, complete or not, and forget them."""
-        done, self._pending = self._pending, []
-        if done:
-            self._owner.fill(-1)
-            self._n_pending = 0
-        return done
+        """Return the waiting rows, complete or not, and forget them."""
+        if not self._waiting:
+            return []
+        done, self._waiting = self._waiting, {}
+        self._kernels.disown(done["row"], done["col"], self._owner)
+        return [done]

@@ -96,19 +96,22 @@ def write_levels(
     n_steps = rows.shape[0]
     state, level = line_levels(geometry, n_steps)
     selected = np.zeros(state.shape, dtype=np.bool_)
-    v = np.broadcast_to(np.asarray(v_write, dtype=np.float64), (n_steps,))[:, None]
+    v = np.asarray(v_write, dtype=np.float64)
     for terminal, chosen, on, off in (
         (geometry.cell.write.plus, rows, levels.row_on, levels.row_off),
         (geometry.cell.write.minus, cols, levels.col_on, levels.col_off),
     ):
         span = geometry.lines(terminal)
         selected[:, span] = chosen
-        level[:, span] = v * np.where(chosen, on, 0.0 if off is None else off)
-        driven = np.where(chosen, on != 0.0, off not in (None, 0.0))
-        unselected = LineState.FLOAT if off is None else LineState.GROUND
-        state[:, span] = np.where(
-            driven, LineState.DRIVE, np.where(chosen, LineState.GROUND, unselected)
-        )
+        bits = chosen.view(np.uint8)  # look-ups of (off, on) are several times faster than where
+        if v.ndim == 0:
+            level[:, span] = (np.array([off or 0.0, on]) * v)[bits]
+        else:
+            level[:, span] = v[:, None] * np.array([off or 0.0, on])[bits]
+        driven = LineState.DRIVE
+        state_off = LineState.FLOAT if off is None else driven if off else LineState.GROUND
+        state_on = driven if on else LineState.GROUND
+        state[:, span] = np.array([state_off, state_on], dtype=np.uint8)[bits]
     if geometry.cell.select is not None:
         span = geometry.lines(geometry.cell.select)
         gated = rows if scheme == "gate-off" else np.broadcast_to(np.True_, rows.shape)
