@@ -42,7 +42,7 @@ class Forming:
             forming voltage, the forming voltage, and a 25th of it.
         width_s: width of a forming pulse.
         pulses_per_level: pulses at each level before the read.
-        compliance_a: current limit of the two lines of the cell, ``inf`` = none.
+        compliance_a: current limit of every line, ``inf`` = none.
         gate_v: gate level of a 1T1R cell during the pulse.
         formed_siemens: a cell that reads at least this has formed; None = g_min of the window.
         read_repeat: readings averaged after each level.
@@ -138,12 +138,9 @@ class _Ramp:
         state, level, selected = write_levels(geometry, op.inhibit, rows, cols, v, self.gate_v)
         sense = np.zeros(state.shape, dtype=np.bool_)
         sense[steps, geometry.write_lines.minus[cells[:, 1]]] = True
-        compliance = np.full(geometry.n_lines, np.inf)
-        compliance[geometry.write_lines.plus] = self.compliance_a
-        compliance[geometry.write_lines.minus] = self.compliance_a
         block = PulseBlock.build(
             Phase.FORM, state, level, self.width_s, rise_s=op.rise_s, fall_s=op.fall_s,
-            gap_s=op.gap_s, compliance_a=compliance, repeat=self.repeat, sense=sense,
+            gap_s=op.gap_s, compliance_a=self.compliance_a, repeat=self.repeat, sense=sense,
             selected=selected, sensing=op.sensing,
             target=cells[:, 0] * geometry.n_cols + cells[:, 1],
         )  # fmt: skip

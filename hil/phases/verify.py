@@ -14,6 +14,7 @@ need ``erase_first``; an overshoot of such a cell then stays and ends as ``stuck
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,8 @@ class _Cells:
     step: FloatArray  # siemens per pulse last observed, 0 = not known
     burst: NDArray[np.int64]  # pulses given before the coming read
     mark_g: FloatArray  # conductance at the start of the window that decides about `stuck`
+    low_g: FloatArray  # extremes read since then
+    high_g: FloatArray
     mark_pulses: NDArray[np.int64]
     misreads: NDArray[np.int64]
     outcome: NDArray[np.str_]
@@ -73,7 +76,8 @@ class _Cells:
         nan = np.full(row.size, np.nan)
         return cls(
             row, col, targets[row, col], nan, zeros(), zeros(), zeros(), np.zeros(row.size),
-            zeros(), nan.copy(), zeros(), zeros(), np.full(row.size, "", dtype="<U10"),
+            zeros(), nan.copy(), nan.copy(), nan.copy(), zeros(), zeros(),
+            np.full(row.size, "", dtype="<U10"),
         )  # fmt: skip
 
 
@@ -177,13 +181,16 @@ class _Loop:
         )
         return width_s if grid == 0.0 else max(round(width_s / grid), 1) * grid
 
-    def _ramp_ends(self, sign: int, level: int) -> bool:
-        if self.settings.strategy == "fixed" or level == 0:
-            return False
-        v, width = self._amplitude(sign, level)
-        nominal = self.op.potentiate_v if sign > 0 else self.op.depress_v
-        scale = width / self.op.write_s if self.settings.strategy == "width" else v / nominal
-        return scale > self.settings.scales[1] * (1 + 1e-9)
+    def _last_level(self, sign: int) -> int:
+        """Return the last level of the ramp, at which it stays."""
+        s = self.settings
+        start, stop = s.scales
+        if s.strategy == "fixed":
+            return 0
+        if s.strategy == "width":
+            return math.floor(math.log(stop / start) / math.log(s.width_factor) + 1e-9)
+        nominal = abs(self.op.potentiate_v if sign > 0 else self.op.depress_v)
+        return math.floor((stop - start) * nominal / (s.step_v or 0.01 * nominal) + 1e-9)
 
     def _pulses(self, sign: int, level: int, counts: NDArray[np.generic]) -> PulseBlock:
         v, width = self._amplitude(sign, level)
@@ -202,17 +209,13 @@ class _Loop:
     def _write_blocks(self, count: NDArray[np.int64]) -> list[PulseBlock]:
         """Return the write blocks of ``count`` pulses per cell; sets ``limit`` outcomes."""
         c, s = self.cells, self.settings
-        level = np.zeros_like(c.held) if s.strategy == "fixed" else c.held // s.hold
         count = self._within_budget(count)
         out = []
         for sign in (1, -1):
             mine = (count > 0) & (c.sign == sign)
+            level = np.minimum(c.held // s.hold, self._last_level(sign))
             for k in np.unique(level[mine]):
                 group = np.flatnonzero(mine & (level == k))
-                if self._ramp_ends(sign, int(k)):
-                    c.outcome[group] = Outcome.LIMIT
-                    count[group] = 0
-                    continue
                 block = self._group(sign, int(k), group, count)
                 if not self._allowed(block):
                     alone = [
@@ -266,14 +269,15 @@ class _Loop:
         sign = np.where(error > 0, 1, -1)
         turned = readable & (sign != c.sign)
         c.sign[turned] = sign[turned]
-        for values, fresh in (
-            (c.held, 0), (c.step, 0.0), (c.mark_pulses, 0), (c.mark_g, c.g[turned])
-        ):  # fmt: skip
-            values[turned] = fresh
+        c.held[turned], c.step[turned] = 0, 0.0
+        self._new_window(turned)
+        c.low_g[readable] = np.minimum(c.low_g, c.g)[readable]
+        c.high_g[readable] = np.maximum(c.high_g, c.g)[readable]
         full = (c.outcome == "") & (c.mark_pulses >= s.stuck_after)
-        still = full & (c.sign * (c.g - c.mark_g) < self.tolerance / 4)
-        c.outcome[still] = Outcome.STUCK
-        c.mark_g[full], c.mark_pulses[full] = c.g[full], 0
+        # Neither a net move nor a random walk: read noise alone stays within such a band.
+        still = c.sign * (c.g - c.mark_g) < self.tolerance / 2
+        c.outcome[full & still & (c.high_g - c.low_g < 1.5 * self.tolerance)] = Outcome.STUCK
+        self._new_window(full)
 
         go = (c.outcome == "") & readable
         count = np.where(go, 1, 0)
@@ -286,6 +290,12 @@ class _Loop:
             count[unmoved] = np.minimum(2 * c.burst[unmoved], s.burst)
             count = np.where(go, np.minimum(count, s.max_pulses - c.pulses), 0)
         return count
+
+    def _new_window(self, cells: BoolArray) -> None:
+        c = self.cells
+        for values in (c.mark_g, c.low_g, c.high_g):
+            values[cells] = c.g[cells]
+        c.mark_pulses[cells] = 0
 
     def run(self) -> Steps:
         context, c = self.context, self.cells

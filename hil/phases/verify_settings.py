@@ -22,7 +22,7 @@ _STOP = {"fixed": 1.0, "ispp": 1.5, "width": 10.0}
 class Outcome(StrEnum):
     """How a cell ended.
 
-    ``limit``: its next pulse would exceed a safety limit or the end of the ramp. ``stuck``: pulses
+    ``limit``: its next pulse would exceed a safety limit. ``stuck``: pulses
     did not move it, or it could not be read. ``skipped``: not asked for, or dead.
     """
 
@@ -47,10 +47,10 @@ class WriteVerify:
             ``start_scale`` (1) throughout for its amplitude.
         step_v: rise of the amplitude in volts (``ispp``), None = 1 % of the nominal amplitude.
         width_factor: growth of the width (``width``).
-        hold: pulses at each amplitude or width before the next.
+        hold: pulses at each amplitude or width before the next; the ramp stays at its end.
         burst: most pulses between two reads (``fixed``; the ramps read after every pulse).
-        stuck_after: pulses in one direction within which a cell has to move by a quarter of the
-            tolerance.
+        stuck_after: pulses in one direction within which a cell has to move: by half of the
+            tolerance on the way, or about by 1.5 tolerances in all.
         read_repeat: readings averaged by each verify.
         erase_first: block-erase all rows of the chosen cells before (three-terminal cells).
     """
