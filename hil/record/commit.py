@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,62 +15,10 @@ from numpy.typing import NDArray
 
 from hil.errors import StoreError
 from hil.record import durable
-from hil.record.schema import TableName, columns_to_fill
+from hil.record.groups import Group, Staging, batches
+from hil.record.policy import CommitPolicy
+from hil.record.schema import TableName
 from hil.record.segments import Rows, SegmentWriter, warm_up
-
-
-@dataclass(frozen=True, slots=True)
-class CommitPolicy:
-    """When rows are committed, how far the disk may lag behind, and how files are cut.
-
-    Attributes:
-        max_age_s: a group of rows closes this long after its first row.
-        max_rows: or when one of its tables has this many rows.
-        queue_bytes, queue_age_s: ``append`` waits while more bytes are queued, or while the oldest
-            unacknowledged group is older. With a ballast the queue is also held to half of it, so
-            that what is queued when the disk fills up still finds room.
-        stall_s: waiting longer than this for the disk is an error.
-        segment_bytes, segment_age_s: a segment ends at this size or age.
-        ballast_bytes: space held back for a full disk; at most 1/8 of what is free is taken.
-        low_space_bytes: below this free space an ``alarm`` event is written.
-        clock_s: seconds between ``clock`` events.
-    """
-
-    max_age_s: float = 0.020
-    max_rows: int = 4096
-    queue_bytes: int = 64 << 20
-    queue_age_s: float = 2.0
-    stall_s: float = 30.0
-    segment_bytes: int = 64 << 20
-    segment_age_s: float = 600.0
-    ballast_bytes: int = 64 << 20
-    low_space_bytes: int = 10**9
-    clock_s: float = 60.0
-
-
-class _Staging:
-    """Preallocated columns of one table in the open group."""
-
-    __slots__ = ("columns", "nulls", "rows")
-
-    def __init__(self, table: TableName, capacity: int) -> None:
-        layout = columns_to_fill(table)
-        self.columns: list[NDArray[Any]] = [np.empty(capacity, c.dtype) for c in layout]
-        self.nulls = {i: np.empty(capacity, np.bool_) for i, c in enumerate(layout) if c.nullable}
-        self.rows = 0
-
-
-@dataclass(slots=True)
-class _Group:
-    """Rows that are acknowledged together; ``ticket`` is the number of the last of them."""
-
-    parts: list[tuple[TableName, Rows]]
-    ticket: int
-    opened_s: float
-    n_bytes: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.n_bytes = sum(c.nbytes for _, rows in self.parts for c in rows.columns)
 
 
 class GroupCommit:
@@ -102,9 +49,9 @@ class GroupCommit:
         self._folder = folder
         self._segments: dict[TableName, SegmentWriter] = {}
         self._cond = threading.Condition(threading.Lock())
-        self._open: dict[TableName, _Staging] = {}
+        self._open: dict[TableName, Staging] = {}
         self._opened_s = 0.0
-        self._queue: deque[_Group] = deque()
+        self._queue: deque[Group] = deque()
         self._queued_bytes = 0
         self._ticket = 0
         self._acked = 0
@@ -112,7 +59,8 @@ class GroupCommit:
         self._closing = False
         self._dead = False
         self._error: StoreError | None = None
-        self._oldest_s = 0.0  # when the oldest unacknowledged closed group was opened; 0 = none
+        self._oldest_s = 0.0  # when the oldest unacknowledged row was appended; 0 = none
+        self._yielded_s = 0.0
         warm_up()
         self._thread = threading.Thread(target=self._main, name="hil-recorder", daemon=True)
         self._thread.start()
@@ -147,8 +95,8 @@ class GroupCommit:
     def append_row(self, table: TableName, values: Sequence[Any]) -> int:
         """Append one row of ``table`` (no nullable columns) and return its ticket."""
         with self._cond:
-            if self._oldest_s and self._is_behind():
-                self._wait(lambda: self._dead or not self._is_behind())
+            if self._oldest_s:
+                self._pace()
             staging = self._room(table, 1)
             n = staging.rows
             for column, value in zip(staging.columns, values, strict=True):
@@ -170,8 +118,8 @@ class GroupCommit:
         if n == 0:
             return self._ticket
         with self._cond:
-            if self._oldest_s and self._is_behind():
-                self._wait(lambda: self._dead or not self._is_behind())
+            if self._oldest_s:
+                self._pace()
             staging = self._room(table, n)
             start, stop = staging.rows, staging.rows + n
             for column, values in zip(staging.columns, columns, strict=True):
@@ -211,7 +159,7 @@ class GroupCommit:
 
     # -- under the lock ---------------------------------------------------------------------
 
-    def _room(self, table: TableName, n: int) -> _Staging:
+    def _room(self, table: TableName, n: int) -> Staging:
         """Return the staging of ``table`` with room for ``n`` rows, closing the group if needed."""
         staging = self._open.get(table)
         max_rows = self._policy.max_rows
@@ -221,11 +169,12 @@ class GroupCommit:
         if staging is None:
             if not self._open:
                 self._opened_s = time.monotonic()
+                self._oldest_s = self._oldest_s or self._opened_s
                 self._cond.notify_all()
-            staging = self._open[table] = _Staging(table, max(n, max_rows))
+            staging = self._open[table] = Staging(table, max(n, max_rows))
         return staging
 
-    def _appended(self, staging: _Staging, n: int) -> int:
+    def _appended(self, staging: Staging, n: int) -> int:
         self._ticket += n
         if staging.rows >= self._policy.max_rows:
             self._close_group()
@@ -242,15 +191,24 @@ class GroupCommit:
         self._open = {}
         if not parts or self._dead:
             return
-        group = _Group(parts, self._ticket, self._opened_s)
+        group = Group(parts, self._ticket, self._opened_s)
         self._queue.append(group)
         self._queued_bytes += group.n_bytes
-        self._oldest_s = self._oldest_s or group.opened_s
         self._cond.notify_all()
 
-    def _is_behind(self) -> bool:
+    def _pace(self) -> None:
+        """Wait for the writer thread: a moment when it is late, until it is not when it is behind."""
+        now_s = time.monotonic()
+        if self._is_behind(now_s):
+            self._wait(lambda: self._dead or not self._is_behind(time.monotonic()))
+        elif now_s - max(self._oldest_s, self._yielded_s) > self._policy.yield_age_s:
+            acked = self._acked
+            self._cond.wait_for(lambda: self._acked > acked or self._dead, self._policy.yield_s)
+            self._yielded_s = time.monotonic()
+
+    def _is_behind(self, now_s: float) -> bool:
         return self._queued_bytes > self._queue_limit or (
-            0.0 < self._oldest_s < time.monotonic() - self._policy.queue_age_s
+            0.0 < self._oldest_s < now_s - self._policy.queue_age_s
         )
 
     def _wait(self, done: Callable[[], bool]) -> None:
@@ -299,7 +257,7 @@ class GroupCommit:
                 self._fail(self._as_store_error(exc, segment.path))
                 return
 
-    def _next_groups(self) -> tuple[list[_Group], bool]:
+    def _next_groups(self) -> tuple[list[Group], bool]:
         """Wait for closed groups; return them, and whether they are the last ones."""
         with self._cond:
             while not self._queue:
@@ -324,21 +282,23 @@ class GroupCommit:
             self._queue.clear()
             return groups, self._closing and not self._open
 
-    def _commit(self, groups: list[_Group]) -> None:
-        for group in groups:
-            for table, rows in group.parts:
-                if table not in self._segments:
-                    self._segments[table] = SegmentWriter(
-                        self._folder, table, self._policy.segment_bytes, self._policy.segment_age_s
-                    )
-                segment = self._segments[table]
-                self._retry(segment, partial(segment.write, rows))
+    def _commit(self, groups: list[Group]) -> None:
+        for table, rows in batches(groups):
+            if table not in self._segments:
+                self._segments[table] = SegmentWriter(
+                    self._folder, table, self._policy.segment_bytes, self._policy.segment_age_s
+                )
+            segment = self._segments[table]
+            self._retry(segment, partial(segment.write, rows))
         for segment in self._segments.values():
             segment.sync()
         with self._cond:
             self._acked = groups[-1].ticket
             self._queued_bytes -= sum(group.n_bytes for group in groups)
-            self._oldest_s = self._queue[0].opened_s if self._queue else 0.0
+            if self._queue:
+                self._oldest_s = self._queue[0].opened_s
+            else:
+                self._oldest_s = self._opened_s if self._open else 0.0
             self._cond.notify_all()
 
     def _retry(self, segment: SegmentWriter, write: Callable[[], object]) -> None:

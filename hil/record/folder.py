@@ -21,11 +21,12 @@ from hil.measurement import MeasurementBlock
 from hil.program import Phase, PulseBlock
 from hil.record import durable
 from hil.record.columns import pulse_rows
-from hil.record.commit import CommitPolicy, GroupCommit
+from hil.record.commit import GroupCommit
 from hil.record.events import EventLog
 from hil.record.jsonable import to_json
 from hil.record.levels import Level, resolve_levels
 from hil.record.manifest import Kind, check_file_name, create_folder, remove_unused
+from hil.record.policy import CommitPolicy
 
 EndStatus = Literal["done", "interrupted", "failed"]
 
