@@ -68,6 +68,7 @@ class SimBackend(Backend):
             self.checker = MimicChecker(geometry, self.limits, capabilities)
         self.seed, self._readout, self._g0 = seed, readout, g0
         self._array: SimArray | None = None
+        self.outputs_on = False  #: from the first block driven until the safe state
 
     @property
     def array(self) -> SimArray:
@@ -92,6 +93,7 @@ class SimBackend(Backend):
         return block if self.mimic is None else deliver(block, self.mimic)
 
     def _execute(self, block: PulseBlock) -> MeasurementBlock:
+        self.outputs_on = True
         template = block.template
         promised = block.n_readings if template is None else template.n_readings
         array = self.array
@@ -101,7 +103,12 @@ class SimBackend(Backend):
         return digitise(array.run(block, promised), block, self.mimic)
 
     def _safe_state(self) -> None:
-        """Nothing is driven between blocks: a simulated pulse ends at 0 V."""
+        """Switch the outputs off; a simulated pulse has ended at 0 V already."""
+        self.outputs_on = False
+
+    def clock_ns(self) -> int:
+        """Return the virtual clock, which only pulses and waits advance, in nanoseconds."""
+        return 0 if self._array is None else self._array.clock_ns
 
     def identify(self) -> str:
         """Return device, size and seed."""
