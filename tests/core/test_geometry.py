@@ -67,7 +67,9 @@ def test_a_port_says_which_lines_its_terminals_use():
     assert not geometry.read_lines.minus_by_row
 
 
-@pytest.mark.parametrize(("block_rows", "wells"), [(0, [0] * 5), (2, [0, 0, 1, 1, 2]), (5, [0] * 5)])
+@pytest.mark.parametrize(
+    ("block_rows", "wells"), [(0, [0] * 5), (2, [0, 0, 1, 1, 2]), (5, [0] * 5)]
+)
 def test_rows_of_a_block_share_its_well(block_rows, wells):
     geometry = ArrayGeometry(5, 3, THREE_TERMINAL, block_rows=block_rows)
     erase = geometry.erase_lines
