@@ -1,0 +1,1 @@
+"""Sessions with instruments: VISA, wire logs and their replay."""
