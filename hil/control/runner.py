@@ -56,6 +56,7 @@ class Runner:
             backend, self.op, recorder.next_op() if op_id is None else op_id, ordinal, self.layer,
             start_ns, backend.ledger.device_pulses - before, block, readings,
         )  # fmt: skip
+        recorder.flush()
         return readings
 
     def programme(self, programme: Programme) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:
