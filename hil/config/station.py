@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,6 +31,7 @@ from hil.limits import SafetyLimits
 from hil.pairs import PairKind
 
 MAX_LINES = 4096  # rows or columns of one array
+COMMON = "common"  #: the channel name of the 0 V rail that all instruments share
 
 
 class ArrayTable(Table):
@@ -120,10 +122,10 @@ class InstrumentTable(Table):
 
 
 class WireTable(Table):
-    """What one line (or a span of lines) is wired to."""
+    """What one line (or a span of lines) is wired to; a line may have several, through a matrix."""
 
     line: str  #: ``WL3``, or a span ``WL0:16`` (16 lines from WL0)
-    channel: str  #: ``instrument.channel``; of a span, the first channel of a numbered row
+    channel: str  #: ``instrument.channel``, or ``common`` for the 0 V rail; see :func:`wires`
     crosspoint: str | None = None  #: ``matrix/crosspoint`` on the way, None without a matrix
     array: str = "main"
 
@@ -178,25 +180,46 @@ class Station(Table):
         return self
 
     def _check_wiring(self, instruments: set[str]) -> None:
-        seen: dict[tuple[str, str], int] = {}
+        seen: dict[tuple[str, str], list[int]] = {}
+        used: dict[tuple[str, str], str] = {}
         for k, wire in enumerate(self.wiring):
             array = self.arrays.get(wire.array)
             if array is None:
                 raise ValueError(f"wiring[{k}]: no array is called {wire.array!r}")
             for line in span_lines(wire.line):
                 self._check_line(array, line, f"wiring[{k}].line")
-                if (wire.array, line) in seen:
-                    raise ValueError(
-                        f"wiring[{k}].line: line {line} of array {wire.array!r} is wired twice "
-                        f"(first in wiring[{seen[wire.array, line]}])"
-                    )
-                seen[wire.array, line] = k
+                others = seen.setdefault((wire.array, line), [])
+                for other in others:
+                    direct = wire.crosspoint is None or self.wiring[other].crosspoint is None
+                    if direct or self.wiring[other].channel == wire.channel:
+                        raise ValueError(
+                            f"wiring[{k}].line: line {line} of array {wire.array!r} is wired twice "
+                            f"(first in wiring[{other}]); alternatives need a crosspoint each and "
+                            "lead to different channels"
+                        )
+                others.append(k)
             for what, owner in (
                 ("channel", wire.channel.split(".")[0]),
                 ("crosspoint", wire.crosspoint.split("/")[0] if wire.crosspoint else None),
             ):
                 if owner is not None and owner not in instruments:
+                    if what == "channel" and wire.channel == COMMON:
+                        continue
                     raise ValueError(f"wiring[{k}].{what}: no instrument is called {owner!r}")
+            for line, crosspoint in zip(
+                span_lines(wire.line), _counted(wire.crosspoint, wire.line, _LAST_TWO), strict=True
+            ):
+                if crosspoint is None:
+                    continue
+                if "/" not in crosspoint:
+                    raise ValueError(
+                        f"wiring[{k}].crosspoint: {crosspoint!r} is no matrix/crosspoint"
+                    )
+                first = used.setdefault((wire.array, crosspoint), line)
+                if first != line:
+                    raise ValueError(
+                        f"wiring[{k}].crosspoint: {crosspoint} would join lines {first} and {line}"
+                    )
 
     @staticmethod
     def _check_line(array: ArrayTable, name: str, field: str) -> None:
@@ -236,6 +259,57 @@ def span_lines(text: str) -> list[str]:
     if not 1 <= count <= MAX_LINES:
         raise ValueError(f"{text!r} spans {count} lines; 1 … {MAX_LINES} are possible")
     return [f"{group}{n}" for n in range(first, first + count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One line's way to one channel; ``matrix`` and ``crosspoint`` are None for a direct wire."""
+
+    line: str
+    channel: str
+    matrix: str | None
+    crosspoint: str | None
+
+
+_LAST_TWO = re.compile(r"(.*?)(\d{1,2})")
+_LAST_NUMBER = re.compile(r"(.*?)(\d+)")
+
+
+def _counted(text: str | None, span: str, pattern: re.Pattern[str]) -> list[str | None]:
+    """Return ``text`` for every line of ``span``, its last digits counting up with the lines."""
+    count = len(span_lines(span))
+    if text is None or count == 1:
+        return [text] * count
+    match = pattern.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} does not end in digits that could count up over {span!r}")
+    stem, first = match.group(1), int(match.group(2))
+    size = len(match.group(2))
+    if pattern is _LAST_TWO and first + count > 100:
+        raise ValueError(f"{text!r} counts past 99 over {span!r}")
+    return [f"{stem}{first + n:0{size}d}" for n in range(count)]
+
+
+def wires(station: Station, array: str) -> list[Wire]:
+    """Return every way of every line of ``array``, spans written out.
+
+    The last two digits of a span's crosspoint count up with its lines (``1A01``, ``1A02`` …). Lines
+    of a span share its channel, except without a crosspoint when the channel ends in digits, which
+    then count up too (``board.1``, ``board.2`` …).
+    """
+    out = []
+    for wire in station.wiring:
+        if wire.array != array:
+            continue
+        lines = span_lines(wire.line)
+        channels: list[str | None] = [wire.channel] * len(lines)
+        if wire.crosspoint is None and len(lines) > 1 and _LAST_NUMBER.fullmatch(wire.channel):
+            channels = _counted(wire.channel, wire.line, _LAST_NUMBER)
+        points = _counted(wire.crosspoint, wire.line, _LAST_TWO)
+        for line, channel, point in zip(lines, channels, points, strict=True):
+            matrix, _, crosspoint = (point or "").partition("/")
+            out.append(Wire(line, str(channel), matrix or None, crosspoint or None))
+    return out
 
 
 def load_station(path: str | Path) -> Station:
