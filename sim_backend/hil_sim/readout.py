@@ -198,7 +198,7 @@ class _Nodes:
             return None
         self.limited = (self.limited | over) & ~beyond
         self.injected = np.where(
-            self.limited, np.where(over, np.sign(needs) * self.limit, self.injected), 0.0
+            self.limited, np.where(over, np.copysign(self.limit, needs), self.injected), 0.0
         )
         driven = ~self.floating & ~self.limited
         self.row_v = np.where(driven[: self.n_rows], self.network.row_v, self.row_v)

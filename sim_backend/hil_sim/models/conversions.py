@@ -39,7 +39,9 @@ def nu_of_label(label: float, *, depression: bool = False) -> float:
         ValueError: no curve has this label.
     """
     if not abs(label) < LARGEST_LABEL * 0.99:
-        raise ValueError(f"no curve has the nonlinearity label {label:g}; limit {LARGEST_LABEL:.4g}")
+        raise ValueError(
+            f"no curve has the nonlinearity label {label:g}; limit {LARGEST_LABEL:.4g}"
+        )
     if depression:
         label = -label
     if label == 0.0:
