@@ -85,7 +85,7 @@ class GroupCommit:
     @property
     def rows(self) -> dict[str, int]:
         """Rows written per table."""
-        return {table: segment.rows for table, segment in self._segments.items()}
+        return {table: segment.rows for table, segment in list(self._segments.items())}
 
     @property
     def parts(self) -> dict[str, dict[str, Any]]:
@@ -197,7 +197,7 @@ class GroupCommit:
         self._cond.notify_all()
 
     def _pace(self) -> None:
-        """Wait for the writer thread: a moment when it is late, until it is not when it is behind."""
+        """Wait for the writer thread: a moment when it is late, for good when it is behind."""
         now_s = time.monotonic()
         if self._is_behind(now_s):
             self._wait(lambda: self._dead or not self._is_behind(time.monotonic()))

@@ -25,7 +25,8 @@ from hil.record.commit import GroupCommit
 from hil.record.events import EventLog
 from hil.record.jsonable import to_json
 from hil.record.levels import Level, resolve_levels
-from hil.record.manifest import Kind, check_file_name, create_folder, remove_unused
+from hil.record.manifest import Kind as Kind
+from hil.record.manifest import check_file_name, create_folder, remove_unused
 from hil.record.policy import CommitPolicy
 
 EndStatus = Literal["done", "interrupted", "failed"]

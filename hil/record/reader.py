@@ -157,7 +157,8 @@ class Run:
         frame: pd.DataFrame = rows.to_pandas()
         for column in TABLES[table]:
             if column.nullable and column.dtype.kind == "u":
-                frame[column.name] = pd.array(rows[column.name].to_pylist(), dtype="UInt32")
+                values, null = rows[column.name].fill_null(0), rows[column.name].is_null()
+                frame[column.name] = pd.arrays.IntegerArray(values.to_numpy(), null.to_numpy())
         frame.attrs["units"] = {c.name: c.unit for c in TABLES[table]}
         frame.attrs["meanings"] = {c.name: c.meaning for c in TABLES[table]}
         return frame

@@ -112,7 +112,7 @@ def checkout(folder: Path) -> Checkout | None:
     if not top or not commit:
         return None
     status = _git(folder, "status", "--porcelain")
-    diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD")
+    diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "HEAD")
     if status is None or diff is None:
         return None
     return Checkout(top.decode().strip(), commit.decode().strip(), bool(status.strip()), diff)
