@@ -102,7 +102,8 @@ class GroupCommit:
             for column, value in zip(staging.columns, values, strict=True):
                 column[n] = value
             staging.rows = n + 1
-            return self._appended(staging, 1)
+            self._ticket += 1
+            return self._appended(staging)
 
     def append(
         self,
@@ -128,7 +129,8 @@ class GroupCommit:
                 for position, null in nulls.items():
                     staging.nulls[position][start:stop] = null
             staging.rows = stop
-            return self._appended(staging, n)
+            self._ticket += n
+            return self._appended(staging)
 
     def barrier(self) -> int:
         """Return, with the last ticket, when every row appended so far is on the disk.
@@ -141,7 +143,8 @@ class GroupCommit:
             if self._open:
                 self._urgent = True
                 self._cond.notify_all()
-            self._wait(lambda: self._acked >= ticket or self._dead)
+            if not self._wait(lambda: self._acked >= ticket or self._dead):
+                self._error = self._error or self._stalled()
             self._raise_error()
             return ticket
 
@@ -174,8 +177,7 @@ class GroupCommit:
             staging = self._open[table] = Staging(table, max(n, max_rows))
         return staging
 
-    def _appended(self, staging: Staging, n: int) -> int:
-        self._ticket += n
+    def _appended(self, staging: Staging) -> int:
         if staging.rows >= self._policy.max_rows:
             self._close_group()
         if self._error is not None:
@@ -188,19 +190,25 @@ class GroupCommit:
             for table, staging in self._open.items()
             if staging.rows
         ]
-        self._open = {}
-        if not parts or self._dead:
+        if not parts or self._dead:  # no parts: an append failed half way
+            self._open = {}
+            if not self._queued_bytes:
+                self._oldest_s = 0.0
             return
         group = Group(parts, self._ticket, self._opened_s)
-        self._queue.append(group)
+        enqueue = self._queue.append
+        # No call stands between the next three lines, so Ctrl-C in a notebook cannot part them.
         self._queued_bytes += group.n_bytes
+        self._open = {}
+        enqueue(group)
         self._cond.notify_all()
 
     def _pace(self) -> None:
         """Wait for the writer thread: a moment when it is late, for good when it is behind."""
         now_s = time.monotonic()
         if self._is_behind(now_s):
-            self._wait(lambda: self._dead or not self._is_behind(time.monotonic()))
+            if not self._wait(lambda: self._dead or not self._is_behind(time.monotonic())):
+                self._error = self._error or self._stalled()  # after taking the row at hand
         elif now_s - max(self._oldest_s, self._yielded_s) > self._policy.yield_age_s:
             acked = self._acked
             self._cond.wait_for(lambda: self._acked > acked or self._dead, self._policy.yield_s)
@@ -211,9 +219,8 @@ class GroupCommit:
             0.0 < self._oldest_s < now_s - self._policy.queue_age_s
         )
 
-    def _wait(self, done: Callable[[], bool]) -> None:
-        if not self._cond.wait_for(done, self._policy.stall_s):
-            raise self._stalled()
+    def _wait(self, done: Callable[[], bool]) -> bool:
+        return self._cond.wait_for(done, self._policy.stall_s)
 
     def _stalled(self) -> StoreError:
         return StoreError(
@@ -232,9 +239,7 @@ class GroupCommit:
             self._write_until_closed()
             finished = True
         finally:
-            if (
-                not finished
-            ):  # a defect, shown by threading.excepthook; the control thread must know
+            if not finished:  # a defect, which threading.excepthook shows
                 self._fail(StoreError(f"{self._folder}: the recorder's writer thread died"))
 
     def _write_until_closed(self) -> None:

@@ -61,6 +61,7 @@ class RunFolder:
         self._checkpoints: dict[str, dict[str, Any]] = {}
         self._closed = False
         self._low_space = False
+        self._fault_told = False
         self._clock_s = self._tick_s = time.monotonic()
         try:
             room = min(policy.ballast_bytes, shutil.disk_usage(path).free // 8)
@@ -288,7 +289,7 @@ class RunFolder:
             status, error = "failed", error or str(failure)
         self._ballast.shrink()
         try:
-            if error is not None and failure is None:
+            if error is not None and not self._fault_told:
                 self.event("fault", error=error)
             self.event("stop", status=status)
         except StoreError as exc:
@@ -326,6 +327,7 @@ class RunFolder:
     def _on_fault(self, error: StoreError) -> None:
         with contextlib.suppress(StoreError):  # the fault itself reaches the control thread
             self.event("fault", error=str(error))
+            self._fault_told = True
 
     def _on_tick(self) -> None:
         now_s = time.monotonic()

@@ -209,8 +209,12 @@ def test_a_disk_that_hangs_is_an_error_after_the_stall_time(tmp_path, rng, monke
     release.set()
     monkeypatch.setattr(durable, "sync", real_sync)
     time.sleep(0.1)
-    run.close("failed")
-    assert open_run(run.path).status == "failed"
+    with pytest.raises(StoreError, match="has not acknowledged"):
+        run.close()
+    opened = open_run(run.path)
+    assert opened.status == "failed"
+    assert [e["kind"] for e in opened.events] == ["start", "fault", "stop"]
+    assert opened.reads.num_rows == run.ticket == run.acked
 
 
 def test_low_space_and_the_clock_become_events(tmp_path):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hil.errors import ConfigError, RunInterrupted, StoreError
 from hil.limits import SafetyLimits
 from hil.measurement import COLUMNS
 from hil.program import Phase
-from hil.record import durable, open_run
+from hil.record import CommitPolicy, durable, open_run
 
 
 def test_readings_come_back_as_they_were_measured(tmp_path, rng):
@@ -350,3 +351,14 @@ def test_a_config_file_that_is_gone_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no JSON form for object"):
         make(tmp_path / "runs", meta={"x": object()})
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_value_that_does_not_fit_does_not_hold_up_later_rows(tmp_path):
+    policy = CommitPolicy(queue_age_s=0.05, stall_s=0.3)
+    with make(tmp_path, policy=policy) as run:
+        with pytest.raises((ValueError, TypeError)):
+            run.operation(0, Phase.READ, duration_s="long")
+        time.sleep(0.2)
+        run.operation(1, Phase.READ)
+        run.barrier()
+    assert open_run(run.path).ops["op"].to_pylist() == [1]
