@@ -1,8 +1,8 @@
 """What every driver is: an instrument that is identified, set up, loaded, run, read and made safe.
 
 A driver knows one instrument family and no array. It gets pulse trains per channel
-(:class:`ChannelSteps`), says what it will deliver after quantisation (:class:`Delivered`), runs them
-inside the instrument and hands out raw readings (:class:`ChannelReadings`).
+(:class:`ChannelSteps`), says what it will deliver after quantisation (:class:`Delivered`), runs
+them inside the instrument and hands out raw readings (:class:`ChannelReadings`).
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class ChannelCapabilities:
     overhead_s: float = 0.0
 
     def range_for_a(self, current_a: float) -> float:
-        """Return the lowest current range in amperes that holds ``current_a``; LimitError if none."""
+        """Return the lowest range in amperes that holds ``current_a``; LimitError if none."""
         return _range_for(self.ranges_a, current_a, "current range", "A")
 
     def range_for_v(self, level_v: float) -> float:
@@ -104,9 +104,10 @@ class ChannelSteps:
 
     Every step is ``repeat`` pulses of ``level_v`` for ``width_s``, one each ``period_s``,
     left-aligned; between pulses the channel idles at 0 V with the output on. A channel that only
-    holds its level through the step has ``width_s == period_s``. ``measure``: each pulse of the step
-    gives a reading, taken at its end. ``range_a`` None = the lowest range that holds the compliance;
-    ``aperture_s`` None = as much of the shortest measured pulse as the instrument can use.
+    holds its level through the step has ``width_s == period_s``. ``measure``: each pulse of the
+    step gives a reading, taken at its end. ``range_a`` None = the lowest range that holds the
+    compliance; ``aperture_s`` None = as much of the shortest measured pulse as the instrument can
+    use.
     """
 
     level_v: FloatArray
@@ -201,8 +202,8 @@ class ChannelReadings:
     """Raw readings of one channel: one row per measured pulse, in the order taken.
 
     ``pulse`` is the ordinal within the step's repeats; ``t_ns`` the start of the pulse since the
-    start of the run, by the instrument's timers; ``current_a`` positive out of the source, NaN where
-    the instrument gave an overflow; ``status`` bits of :class:`hil.measurement.Status`.
+    start of the run, by the instrument's timers; ``current_a`` positive out of the source, NaN
+    where the instrument gave an overflow; ``status`` bits of :class:`hil.measurement.Status`.
     """
 
     step: IntArray
@@ -240,8 +241,8 @@ class SyncPlan:
     """One instrument's part in a common start.
 
     ``line`` is a line of the instrument: the number of a digital I/O line (``3``) or ``EXT`` for a
-    trigger socket. With ``each_pulse`` the line paces every pulse, so that clocks cannot drift apart;
-    otherwise it only starts the run. Followers are started first, the master last.
+    trigger socket. With ``each_pulse`` the line paces every pulse, so that clocks cannot drift
+    apart; otherwise it only starts the run. Followers are started first, the master last.
     """
 
     role: SyncRole = SyncRole.SOFTWARE

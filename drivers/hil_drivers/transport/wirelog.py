@@ -1,0 +1,288 @@
+"""Wire logs: every exchange with every instrument in one file, and sessions that replay it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.errors import HilError, LinkError, LinkTimeout, StoreError
+from hil_drivers.transport.session import SHORT_TIMEOUT_S, BinaryType, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One line of a wire log.
+
+    ``op`` is write, write_binary, read, query, query_binary or clear; ``block`` holds a binary
+    payload or reply in base64; ``error`` the class and text of the failure, if it failed.
+    """
+
+    n: int
+    t_s: float
+    instrument: str
+    op: str
+    sent: str = ""
+    reply: str = ""
+    block: str = ""
+    dtype: str = ""
+    error: str = ""
+
+
+class WireLog:
+    """Writer of one wire log file (JSON lines), shared by all instruments of a station.
+
+    The common order of the lines is the order of the exchanges. Every line is flushed, so that a
+    crash loses none; use it as a context manager.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._n = 0
+        self._start_s = time.monotonic()
+        try:
+            self._file: IO[str] = self.path.open("a", encoding="utf-8")
+        except OSError as exc:
+            raise StoreError(f"wire log {self.path} cannot be written: {exc}") from exc
+
+    def session(self, instrument: str, session: Session) -> LoggedSession:
+        """Return a session that logs everything it passes on to ``session``."""
+        return LoggedSession(self, instrument, session)
+
+    def add(self, instrument: str, op: str, **fields: str) -> None:
+        """Append one exchange."""
+        with self._lock:
+            if self._file.closed:
+                return
+            exchange = Exchange(self._n, round(time.monotonic() - self._start_s, 6), instrument, op,
+                                **fields)  # fmt: skip
+            self._n += 1
+            line = {k: v for k, v in asdict(exchange).items() if v != ""}
+            try:
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
+            except OSError as exc:
+                raise StoreError(f"wire log {self.path} cannot be written: {exc}") from exc
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        with self._lock:
+            self._file.close()
+
+    def __enter__(self) -> WireLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LoggedSession:
+    """A session that passes everything on and writes it to a wire log."""
+
+    def __init__(self, log: WireLog, instrument: str, session: Session) -> None:
+        self._log = log
+        self._instrument = instrument
+        self._inner = session
+
+    @property
+    def address(self) -> str:
+        """The address of the session inside."""
+        return self._inner.address
+
+    @property
+    def transactions(self) -> int:
+        """Messages sent by the session inside."""
+        return self._inner.transactions
+
+    def _failed(self, op: str, sent: str, exc: HilError) -> None:
+        self._log.add(self._instrument, op, sent=sent, error=f"{type(exc).__name__}: {exc}")
+
+    def write(self, message: str, timeout_s: float = SHORT_TIMEOUT_S) -> None:
+        """Send and log one message."""
+        try:
+            self._inner.write(message, timeout_s)
+        except HilError as exc:
+            self._failed("write", message, exc)
+            raise
+        self._log.add(self._instrument, "write", sent=message)
+
+    def write_binary(
+        self, header: str, values: NDArray[Any], timeout_s: float = SHORT_TIMEOUT_S
+    ) -> None:
+        """Send and log one block."""
+        try:
+            self._inner.write_binary(header, values, timeout_s)
+        except HilError as exc:
+            self._failed("write_binary", header, exc)
+            raise
+        self._log.add(self._instrument, "write_binary", sent=header, dtype=values.dtype.str,
+                      block=_text(values))  # fmt: skip
+
+    def read(self, timeout_s: float = SHORT_TIMEOUT_S) -> str:
+        """Read and log one reply."""
+        try:
+            reply = self._inner.read(timeout_s)
+        except HilError as exc:
+            self._failed("read", "", exc)
+            raise
+        self._log.add(self._instrument, "read", reply=reply)
+        return reply
+
+    def query(self, message: str, timeout_s: float = SHORT_TIMEOUT_S) -> str:
+        """Query and log both directions."""
+        try:
+            reply = self._inner.query(message, timeout_s)
+        except HilError as exc:
+            self._failed("query", message, exc)
+            raise
+        self._log.add(self._instrument, "query", sent=message, reply=reply)
+        return reply
+
+    def query_binary(
+        self, message: str, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
+    ) -> NDArray[np.float64]:
+        """Query a block and log both directions."""
+        try:
+            values = self._inner.query_binary(message, count, dtype, timeout_s)
+        except HilError as exc:
+            self._failed("query_binary", message, exc)
+            raise
+        self._log.add(self._instrument, "query_binary", sent=message, dtype=dtype,
+                      block=_text(values.astype(dtype)))  # fmt: skip
+        return values
+
+    def clear(self) -> None:
+        """Clear the device and log that."""
+        self._inner.clear()
+        self._log.add(self._instrument, "clear")
+
+    def close(self) -> None:
+        """Close the session inside; the log stays open."""
+        self._inner.close()
+
+
+def _text(values: NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
+
+
+def load_wire_log(path: str | Path) -> dict[str, list[Exchange]]:
+    """Return the exchanges of a wire log by instrument, in order.
+
+    Raises:
+        StoreError: the file cannot be read or a line is no exchange.
+    """
+    found: dict[str, list[Exchange]] = {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as exc:
+        raise StoreError(f"wire log {path} cannot be read: {exc}") from exc
+    for number, line in enumerate(lines, 1):
+        try:
+            exchange = Exchange(**json.loads(line))
+        except (json.JSONDecodeError, TypeError) as exc:
+            raise StoreError(f"{path}:{number}: no line of a wire log: {exc}") from exc
+        found.setdefault(exchange.instrument, []).append(exchange)
+    return found
+
+
+class ReplaySession:
+    """Answers from recorded exchanges; any surplus, missing or different message is a LinkError."""
+
+    def __init__(self, address: str, exchanges: Iterable[Exchange]) -> None:
+        self.address = address
+        self.transactions = 0
+        self._left = list(exchanges)
+        self._at = 0
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str | None, str | NDArray[Any] | None]]) -> ReplaySession:
+        """Return a session of pairs (sent, reply): None = nothing sent, or no reply.
+
+        An array as the reply is a binary block of its dtype; ``("<clear>", None)`` a device clear.
+        """
+        exchanges = []
+        for n, (sent, reply) in enumerate(pairs):
+            if sent == "<clear>":
+                exchanges.append(Exchange(n, 0.0, "", "clear"))
+            elif sent is None:
+                exchanges.append(Exchange(n, 0.0, "", "read", reply=str(reply)))
+            elif reply is None:
+                exchanges.append(Exchange(n, 0.0, "", "write", sent=sent))
+            elif isinstance(reply, str):
+                exchanges.append(Exchange(n, 0.0, "", "query", sent=sent, reply=reply))
+            else:
+                exchanges.append(Exchange(n, 0.0, "", "query_binary", sent=sent,
+                                          dtype=reply.dtype.str, block=_text(reply)))  # fmt: skip
+        return cls("replay", exchanges)
+
+    def finish(self) -> None:
+        """Check that everything recorded was used; LinkError naming the first that was not."""
+        if self._at < len(self._left):
+            rest = self._left[self._at]
+            raise LinkError(f"{len(self._left) - self._at} recorded exchanges were not used; "
+                            f"next is {rest.op} {rest.sent!r}", self.address)  # fmt: skip
+
+    def _next(self, op: str, sent: str = "") -> Exchange:
+        if self._at >= len(self._left):
+            raise LinkError(f"{op} {sent!r} is not in the recording, which has ended", self.address)
+        exchange = self._left[self._at]
+        if (exchange.op, exchange.sent) != (op, sent):
+            raise LinkError(f"{op} {sent!r} came where the recording has {exchange.op} "
+                            f"{exchange.sent!r} (exchange {exchange.n})", self.address)  # fmt: skip
+        self._at += 1
+        if op not in ("read", "clear"):
+            self.transactions += 1
+        if exchange.error:
+            timed_out = exchange.error.startswith(LinkTimeout.__name__)
+            raise (LinkTimeout if timed_out else LinkError)(exchange.error, self.address)
+        return exchange
+
+    def write(self, message: str, timeout_s: float = SHORT_TIMEOUT_S) -> None:
+        """Check one message against the recording."""
+        self._next("write", message)
+
+    def write_binary(
+        self, header: str, values: NDArray[Any], timeout_s: float = SHORT_TIMEOUT_S
+    ) -> None:
+        """Check one block against the recording."""
+        exchange = self._next("write_binary", header)
+        if exchange.block != _text(values):
+            raise LinkError(f"the block after {header!r} differs from the recording", self.address)
+
+    def read(self, timeout_s: float = SHORT_TIMEOUT_S) -> str:
+        """Return the recorded reply."""
+        return self._next("read").reply
+
+    def query(self, message: str, timeout_s: float = SHORT_TIMEOUT_S) -> str:
+        """Check the message and return the recorded reply."""
+        return self._next("query", message).reply
+
+    def query_binary(
+        self, message: str, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
+    ) -> NDArray[np.float64]:
+        """Check the message and return the recorded block."""
+        exchange = self._next("query_binary", message)
+        values = np.frombuffer(base64.b64decode(exchange.block), dtype=exchange.dtype)
+        if len(values) != count:
+            raise LinkError(f"a block of {len(values)} numbers came, {count} were asked for",
+                            self.address)  # fmt: skip
+        return values.astype(np.float64)
+
+    def clear(self) -> None:
+        """Check that the recording has a device clear here."""
+        self._next("clear")
+
+    def close(self) -> None:
+        """Nothing to close."""
