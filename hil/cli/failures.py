@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -23,6 +24,8 @@ EXIT_CODES: Final[dict[int, str]] = {
 }
 INTERNAL, USAGE, STORE, INTERRUPTED = 1, 2, 7, 130
 
+#: Begin of the note that names the run's folder.
+RUN_NOTE: Final = "run: "
 _FRAMES: Final = 3  # innermost frames of an unexpected error that are worth a look
 
 
@@ -36,16 +39,31 @@ def report(exit_code: int, kind: str, message: str, as_json: bool, **details: An
     print(f"hil: {line}", file=sys.stderr, flush=True)
     if as_json:
         error = {"type": kind, "message": line, "exit_code": exit_code}
-        error.update((k, v) for k, v in details.items() if v is not None)
-        print(json.dumps({"error": error}, indent=2, default=str), flush=True)
+        error.update((k, _finite(v)) for k, v in details.items())
+        print(json.dumps({"error": error}, indent=2, ensure_ascii=False), flush=True)
     return exit_code
 
 
+def _finite(value: Any) -> Any:
+    """Return text for a number that JSON has no form of."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def report_error(exit_code: int, exc: BaseException, message: str, as_json: bool) -> int:
+    """Print an exception with its notes (the run's folder among them) and return ``exit_code``."""
+    notes = getattr(exc, "__notes__", [])
+    text = f"{message} ({'; '.join(notes)})" if notes else message
+    return report(exit_code, type(exc).__name__, text, as_json, **details_of(exc))
+
+
 def details_of(exc: BaseException) -> dict[str, Any]:
-    """Return what an error says in fields of its own: file, line, field, value, limit, unit."""
+    """Return what an error says in fields of its own (file, line, value, limit, run …)."""
     names = ("path", "line", "field", "quantity", "value", "limit", "unit", "block", "step",
-             "where", "address", "run")  # fmt: skip
+             "where", "address")  # fmt: skip
     found = {name: getattr(exc, name, None) for name in names}
+    for note in getattr(exc, "__notes__", []):
+        if note.startswith(RUN_NOTE):
+            found["run"] = note.removeprefix(RUN_NOTE)
     return {
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in found.items()

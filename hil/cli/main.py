@@ -39,15 +39,21 @@ def _app() -> typer.Typer:
 
     @app.callback()
     def root(
-        version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+        version: bool = typer.Option(
+            False, "--version", help="Print the version and exit.", is_eager=True, callback=_version
+        ),
     ) -> None:
-        if version:
-            from hil import __version__
-
-            print(f"synapse-hil {__version__}")
-            raise typer.Exit
+        """Take the options that stand before a command."""
 
     return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from hil import __version__
+
+        print(f"synapse-hil {__version__}")
+        raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,13 +79,10 @@ def _run(args: list[str], as_json: bool) -> int:
         text = exc.format_message() if hasattr(exc, "format_message") else str(exc)
         return failures.report(failures.USAGE, "UsageError", text + hint, as_json)
     except HilError as exc:
-        return failures.report(
-            exc.exit_code, type(exc).__name__, str(exc), as_json, **failures.details_of(exc)
-        )
-    except KeyboardInterrupt:
-        return failures.report(
-            failures.INTERRUPTED, "Interrupted", "stopped at once; outputs are off", as_json
-        )
+        return failures.report_error(exc.exit_code, exc, str(exc), as_json)
+    except KeyboardInterrupt as exc:
+        text = "stopped at once; outputs are off"
+        return failures.report_error(failures.INTERRUPTED, exc, text, as_json)
     except BrokenPipeError:
         # The reader of our output has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -87,7 +90,7 @@ def _run(args: list[str], as_json: bool) -> int:
     except OSError as exc:
         where = f"{exc.filename}: " if exc.filename else ""
         text = f"{where}{exc.strerror or exc}"
-        return failures.report(failures.STORE, type(exc).__name__, text, as_json)
+        return failures.report_error(failures.STORE, exc, text, as_json)
     return 0
 
 

@@ -1,0 +1,30 @@
+"""The commands of ``hil``, one file each; they import what they need when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from hil.cli.commands.check import check
+from hil.cli.commands.demo import demo
+from hil.cli.commands.doctor import doctor
+from hil.cli.commands.dry_run import dry_run
+from hil.cli.commands.explain import explain
+from hil.cli.commands.init import init
+from hil.cli.commands.run import run
+from hil.cli.commands.schema import schema
+from hil.cli.commands.show import show
+from hil.cli.commands.train import train
+
+COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "demo": demo,
+    "init": init,
+    "check": check,
+    "explain": explain,
+    "dry-run": dry_run,
+    "run": run,
+    "train": train,
+    "show": show,
+    "schema": schema,
+    "doctor": doctor,
+}

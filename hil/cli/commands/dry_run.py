@@ -1,0 +1,79 @@
+"""``hil dry-run``: what a protocol would do, without doing it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from hil.cli.options import ArrayName, AsJson, ProtocolFile, Seed, Sim, StationFile
+from hil.cli.output import Output
+
+#: number -> (label, unit); the order in which they are printed.
+_ROWS: Final = {
+    "seconds": ("time", "s"),
+    "blocks": ("blocks", ""),
+    "steps": ("steps", ""),
+    "device_pulses": ("device pulses", ""),
+    "most_pulses_on_a_device": ("most pulses on a device", ""),
+    "half_selects": ("half-selects", ""),
+    "most_half_selects_on_a_device": ("most half-selects on a device", ""),
+    "read_pulses": ("read pulses", ""),
+    "readings": ("readings", ""),
+    "worst_v": ("worst voltage, selected", "V"),
+    "worst_half_selected_v": ("worst voltage, half-selected", "V"),
+    "worst_stress_v2s": ("worst stress ∫V²dt", "V²s"),
+    "bytes": ("bytes to record", "B"),
+}
+
+
+def dry_run(
+    protocol: ProtocolFile,
+    station: StationFile,
+    sim: Sim = False,
+    array: ArrayName = None,
+    seed: Seed = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Simulated runs of an adaptive protocol.")
+    ] = 9,
+    as_json: AsJson = False,
+) -> None:
+    """Predict time, pulses and stress; drive nothing.
+
+    A static protocol is compiled, checked against the limits and counted. An adaptive one is run on
+    simulated arrays with several seeds: median, 5 % and 95 %.
+    """
+    from hil.cli.progress import progress
+    from hil.control.session import open_session
+
+    output = Output(as_json)
+    with open_session(station, sim=sim, array=array, seed=seed, drive=False) as session:
+        output.backend(session.backend_name, session.identity)
+        with progress("simulate") as report:
+            forecast = session.forecast(
+                protocol, array=array, seeds=seeds, progress=lambda n: report(n, seeds)
+            )
+    how = "counted" if not forecast.adaptive else f"simulated with {len(forecast.seeds)} seeds"
+    output.say(f"{forecast.name} ({forecast.kind}): {how}, nothing was driven")
+    rows = []
+    for name, (label, unit) in _ROWS.items():
+        values = [forecast.numbers[name]]
+        if forecast.adaptive:
+            values += [forecast.low[name], forecast.high[name]]
+        rows.append([label, *(_text(v, unit) for v in values)])
+    head = ["", "median", "5 %", "95 %"] if forecast.adaptive else ["", "value"]
+    output.table(head, rows)
+    if forecast.worst.row >= 0:
+        where = forecast.worst
+        output.say(f"worst voltage at row {where.row}, column {where.col} ({where.phase.lower()})")
+    output.result(
+        {"backend": session.backend_name, "simulated": session.simulated, **forecast.as_dict()}
+    )
+
+
+def _text(value: float, unit: str) -> str:
+    from hil.units import format_quantity
+
+    if unit:
+        return format_quantity(value, unit)
+    return f"{value:.0f}" if value == int(value) else f"{value:.1f}"

@@ -1,0 +1,53 @@
+"""``hil init``: commented starter files."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hil.cli.options import AsJson
+from hil.cli.output import Output
+
+#: The shipped protocol that becomes the starter protocol file.
+_STARTER_PROTOCOL = "ltp-ltd"
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder; made when missing.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write commented starter files into a folder.
+
+    A station, a device, a protocol and a training file.
+    Files that exist are never overwritten: then nothing is written at all.
+    """
+    from hil.errors import ConfigError
+
+    output = Output(as_json)
+    files = {folder / name: text for name, text in starter_files().items()}
+    for path in files:
+        if path.exists():
+            raise ConfigError("exists already; nothing was written", path=path)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in files.items():
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        output.say(f"wrote {path}")
+    station = folder / "station.toml"
+    output.say(f"next: hil run {folder / 'protocol.toml'} --station {station} --sim")
+    output.result({"files": list(files)})
+
+
+def starter_files() -> dict[str, str]:
+    """Return the starter files: name -> text."""
+    from hil.config.training import STARTER
+    from hil.registry import PROTOCOLS, backend_factory, load
+
+    template = resources.files("hil.cli") / "templates" / "station.toml"
+    texts = {"station.toml": template.read_text(encoding="utf-8"), "training.toml": STARTER}
+    texts.update(backend_factory("sim").templates())
+    texts["protocol.toml"] = load(PROTOCOLS, "library")().text(_STARTER_PROTOCOL)
+    return texts

@@ -1,0 +1,97 @@
+"""``hil run``: drive a protocol and record it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hil.cli.options import (
+    ArrayName,
+    AsJson,
+    LevelOption,
+    Out,
+    ProtocolFile,
+    Seed,
+    Sim,
+    StationFile,
+)
+from hil.cli.output import Output
+
+if TYPE_CHECKING:
+    from hil.program import PulseBlock
+
+
+def run(
+    protocol: ProtocolFile,
+    station: StationFile,
+    sim: Sim = False,
+    array: ArrayName = None,
+    out: Out = Path("runs"),
+    level: LevelOption = "full",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a protocol on an array and record it."""
+    from hil.cli.progress import progress
+    from hil.cli.stopping import StopGuard
+    from hil.control.session import open_session
+    from hil.units import format_quantity
+
+    output = Output(as_json)
+    with (
+        StopGuard() as guard,
+        open_session(station, sim=sim, array=array, seed=seed, out=out) as session,
+    ):
+        guard.watch(session.backends.values())
+        output.backend(session.backend_name, session.identity)
+        with progress("run", guard.check) as report:
+            seconds = done_s = 0.0
+
+            def started(folder: Path, predicted_s: float | None) -> None:
+                nonlocal seconds
+                seconds = predicted_s or 0.0
+                output.say(f"run: {folder}")
+
+            def block_done(block: PulseBlock) -> None:
+                nonlocal done_s
+                done_s += block.duration_s
+                report(done_s, seconds or None, block.phase.name.lower())
+
+            ran = session.run_protocol(
+                protocol, array=array, level=level, progress=block_done, started=started
+            )
+    result = ran.result
+    output.say(
+        f"{result.name}: {result.n_blocks} blocks, {result.n_device_pulses} device pulses, "
+        f"{result.n_readings} readings in {format_quantity(result.duration_s, 's')}"
+    )
+    for name, value in numbers_of(result.outcome).items():
+        output.say(f"  {name}: {value}")
+    output.result(
+        {
+            "backend": ran.backend, "identity": ran.identity, "simulated": ran.simulated,
+            "run": ran.run, "status": "done", "protocol": result.name, "kind": result.kind,
+            "blocks": result.n_blocks, "device_pulses": result.n_device_pulses,
+            "readings": result.n_readings, "duration_s": result.duration_s,
+            "outcome": result.outcome,
+        }
+    )  # fmt: skip
+
+
+def numbers_of(outcome: object) -> dict[str, str]:
+    """Return an outcome in a few characters per entry: arrays as shape, range or counts."""
+    import numpy as np
+
+    shown: dict[str, str] = {}
+    for name, value in dict(outcome).items():  # type: ignore[call-overload]
+        array = np.asarray(value)
+        if array.ndim == 0:
+            shown[name] = f"{value:g}" if isinstance(value, float) else str(value)
+        elif array.dtype.kind in "US":
+            kinds, counts = np.unique(array, return_counts=True)
+            shown[name] = ", ".join(f"{n} {k}" for k, n in zip(kinds, counts, strict=True))
+        elif array.dtype.kind in "iufb" and array.size and np.isfinite(array).any():
+            finite = array[np.isfinite(array)]
+            size = " x ".join(str(n) for n in array.shape)
+            shown[name] = f"{size}, {finite.min():.4g} … {finite.max():.4g}"
+    return shown

@@ -1,0 +1,88 @@
+"""``hil train``: let a network learn on an array."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hil.cli.options import AsJson, Out, Seed, Sim, StationFile
+from hil.cli.output import Output
+
+
+def train(
+    training: Annotated[Path, typer.Argument(metavar="TRAINING", help="Training file.")],
+    station: StationFile,
+    sim: Sim = False,
+    out: Out = Path("runs"),
+    level: Annotated[
+        str | None,
+        typer.Option(
+            "--level",
+            help="What is recorded: full, operation or off [default: full, but operation for "
+            "forward, backward, update and refresh].",
+        ),
+    ] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network on an array and record it."""
+    from hil.cli.progress import progress
+    from hil.cli.stopping import StopGuard
+    from hil.config.training import load_training
+    from hil.control.session import open_session
+
+    output = Output(as_json)
+    loaded = load_training(training)
+    if seed is not None:
+        loaded = loaded.model_copy(update={"seed": seed})
+    with StopGuard() as guard, open_session(station, sim=sim, seed=seed, out=out) as session:
+        guard.watch(session.backends.values())
+        output.backend(session.backend_name, session.identity)
+        note = ""
+        with progress("train", guard.check) as report:
+
+            def epoch_done(kind: str, fields: dict[str, Any]) -> None:
+                nonlocal note
+                if kind == "epoch":
+                    note = f"epoch {fields['epoch'] + 1}, test {fields['test_accuracy']:.1%}"
+
+            trained = session.train(
+                loaded, level=level, on_event=epoch_done,
+                on_progress=lambda done, total: report(done, total, note),
+                on_stage=lambda stage: report(0, None, stage),
+                started=lambda folder: output.say(f"run: {folder}"),
+            )  # fmt: skip
+    result = trained.result
+    history = result.history
+    output.table(
+        ["epoch", "eta", "loss", "train", "test", "write pulses", "refresh pulses"],
+        [
+            [e.epoch + 1, f"{e.eta:.4f}", f"{e.train_loss:.4f}", f"{e.train_accuracy:.1%}",
+             f"{e.test_accuracy:.1%}", e.write_pulses, e.refresh_pulses]
+            for e in history.epochs
+        ],
+    )  # fmt: skip
+    output.say(f"test accuracy {history.test_accuracy:.2%} after {result.seconds:.1f} s")
+    if result.float_accuracy:
+        output.say(f"floating point, same network: {result.float_accuracy[-1]:.2%}")
+    clipped = max((e.clipped_fraction for e in history.epochs), default=0.0)
+    if clipped > 0:
+        output.say(f"up to {clipped:.2%} of the update probabilities of an epoch were cut to 1")
+    output.result(
+        {
+            "backend": trained.backend, "identity": trained.identity,
+            "simulated": trained.simulated, "run": trained.run, "status": "done",
+            "accuracy": {
+                "test": history.test_accuracy,
+                "float": result.float_accuracy[-1] if result.float_accuracy else None,
+            },
+            "pulses": {
+                "characterise": result.characterise_pulses, "initial": result.initial_pulses,
+                "write": history.total("write_pulses"),
+                "refresh": history.total("refresh_pulses"),
+            },
+            "seconds": result.seconds, "epochs": history.epochs,
+        }
+    )  # fmt: skip

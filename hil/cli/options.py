@@ -1,0 +1,27 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hil.cli.output import JSON_FLAG
+
+AsJson = Annotated[bool, typer.Option(JSON_FLAG, help="Print one JSON object on standard output.")]
+StationFile = Annotated[Path, typer.Option("--station", "-s", help="Station file.")]
+Sim = Annotated[
+    bool, typer.Option("--sim", help="Drive the simulated twin instead of the station's backend.")
+]
+ArrayName = Annotated[
+    str | None, typer.Option("--array", help="Array of the station [default: its first].")
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed [default: the file's].")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of all runs.")]
+LevelOption = Annotated[
+    str, typer.Option("--level", help="What is recorded: full, operation or off.")
+]
+ProtocolFile = Annotated[
+    str, typer.Argument(metavar="PROTOCOL", help="Protocol file, or the name of a shipped one.")
+]

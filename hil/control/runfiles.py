@@ -1,0 +1,98 @@
+"""What goes into a run folder beside the rows: the files used, the outcome, the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from hil.backend import Backend
+from hil.config.station import Station
+from hil.control.array import SynapseArray
+from hil.control.runner import ProcedureResult
+from hil.procedure import Procedure
+from hil.registry import PROTOCOLS, backend_factory, load
+
+if TYPE_CHECKING:
+    from hil.control.training import TrainingResult
+    from hil.record.folder import RunFolder
+
+
+@runtime_checkable
+class DeviceTexts(Protocol):
+    """A backend factory that can show the file of a device it ships."""
+
+    def device_text(self, name: str) -> str:
+        """Return the device file of a shipped preset."""
+
+
+def station_files(station: Station, arrays: set[str], backend: str) -> dict[str, bytes | Path]:
+    """Return the station file and the device files of ``arrays``, by their names in the run."""
+    files: dict[str, bytes | Path] = {}
+    if station.path is not None:
+        files["station.toml"] = station.path
+    devices = [t.device for t in station.array if t.name in arrays and t.device]
+    for number, device in enumerate(dict.fromkeys(devices)):
+        name = "device.toml" if number == 0 else f"device-{number}.toml"
+        if device.endswith(".toml") or "/" in device or "\\" in device:
+            files[name] = station.beside(device)
+            continue
+        factory = backend_factory(backend)
+        if isinstance(factory, DeviceTexts):
+            files[name] = factory.device_text(device).encode()
+    return files
+
+
+def protocol_files(protocol: Procedure | str | Path) -> dict[str, bytes | Path]:
+    """Return the protocol's file for the run folder; nothing for a procedure made in memory."""
+    if isinstance(protocol, Procedure):
+        return {}
+    if Path(protocol).is_file():
+        return {"protocol.toml": Path(protocol)}
+    return {"protocol.toml": load(PROTOCOLS, "library")().text(str(protocol)).encode()}
+
+
+def store_result(folder: RunFolder, backend: Backend, result: ProcedureResult) -> None:
+    """Write outcome and ledger of a protocol as checkpoints, and its numbers as an event."""
+    arrays = {k: v for k, v in result.outcome.items() if isinstance(v, np.ndarray)}
+    numbers = {k: v for k, v in result.outcome.items() if k not in arrays}
+    if arrays:
+        folder.checkpoint("outcome", **arrays)
+    folder.checkpoint("ledger", **backend.ledger.tables())
+    folder.event(
+        "result", outcome=numbers, blocks=result.n_blocks, device_pulses=result.n_device_pulses,
+        readings=result.n_readings, duration_s=result.duration_s,
+    )  # fmt: skip
+
+
+@contextmanager
+def noting(run: Path) -> Iterator[None]:
+    """Add the run's folder to an error that leaves the ``with`` block, so that it can be named."""
+    try:
+        yield
+    except BaseException as exc:
+        exc.add_note(f"run: {run}")
+        raise
+
+
+def store_training(
+    folder: RunFolder,
+    backends: Mapping[str, Backend],
+    layers: list[SynapseArray],
+    result: TrainingResult,
+) -> None:
+    """Write the final weights and the ledgers as checkpoints, and the accuracy as an event."""
+    weights = {f"layer_{k}": layer.weights() for k, layer in enumerate(layers)}
+    folder.checkpoint("weights", **weights)
+    for name, backend in backends.items():
+        folder.checkpoint(f"ledger-{name}", **backend.ledger.tables())
+    history = result.history
+    folder.event(
+        "result", test_accuracy=history.test_accuracy,
+        float_accuracy=result.float_accuracy[-1] if result.float_accuracy else None,
+        write_pulses=history.total("write_pulses"),
+        refresh_pulses=history.total("refresh_pulses"), seconds=result.seconds,
+    )  # fmt: skip

@@ -1,0 +1,370 @@
+"""One session with a station: open it, run protocols or a training, every run in its folder.
+
+The command line and notebooks use the same functions::
+
+    with open_session("station.toml", sim=True) as session:
+        report = session.run_protocol("read-map")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hil.backend import Backend
+from hil.config.station import ArrayTable, Station, load_station
+from hil.config.training import Training, load_training
+from hil.control.array import SynapseArray, load_protocol
+from hil.control.dryrun import Forecast, count_programme, forecast_adaptive, forecast_static
+from hil.control.opening import default_pairs, make_backend
+from hil.control.recorder import Recorder
+from hil.control.runfiles import (
+    noting,
+    protocol_files,
+    station_files,
+    store_result,
+    store_training,
+)
+from hil.control.runner import ProcedureResult
+from hil.errors import ConfigError, RunInterrupted
+from hil.operating import OperatingPoint
+from hil.pairs import PairMap
+from hil.procedure import ArrayContext, Procedure
+from hil.program import PulseBlock
+from hil.registry import backend_factory
+
+if TYPE_CHECKING:
+    from hil.control.placement import Site
+    from hil.control.trainer import OnEvent, OnProgress
+    from hil.control.training import TrainingResult
+    from hil.record.folder import Kind, RunFolder
+
+
+#: What a training records by default: per operation where there are millions of pulses.
+TRAINING_LEVELS: Final = dict.fromkeys(("forward", "backward", "update", "refresh"), "operation")
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A protocol that was run: where it is recorded and what it gave."""
+
+    run: Path
+    backend: str
+    identity: str
+    simulated: bool
+    result: ProcedureResult
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """A training that was run: where it is recorded and what it gave."""
+
+    run: Path
+    backend: str
+    identity: str
+    simulated: bool
+    result: TrainingResult
+
+
+@dataclass
+class Session:
+    """A station that is open: one backend and one operating point per array.
+
+    Make it with :func:`open_session`.
+
+    Attributes:
+        station: the station file.
+        backend_name: name of the kind of backend, e.g. ``sim``; stamped into every run.
+        simulated: whether the devices are simulated.
+        seed: of the simulated devices.
+        backends, ops: by the arrays' names.
+        out: folder of all runs.
+    """
+
+    station: Station
+    backend_name: str
+    simulated: bool
+    seed: int
+    out: Path
+    backends: dict[str, Backend] = field(default_factory=dict)
+    ops: dict[str, OperatingPoint] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """One line that says what is behind the arrays."""
+        return "; ".join(dict.fromkeys(b.identify() for b in self.backends.values()))
+
+    def table(self, name: str | None = None) -> ArrayTable:
+        """Return the station's table of an array, the first for None."""
+        return self.station.array_called(name)
+
+    def pairs(self, name: str | None = None) -> PairMap | None:
+        """Return the largest pair map of the array's kind, None where no pair fits."""
+        table = self.table(name)
+        return default_pairs(self.backends[table.name], table.pairs)
+
+    def context(self, name: str | None = None) -> ArrayContext:
+        """Return what protocols are compiled for."""
+        table = self.table(name)
+        backend = self.backends[table.name]
+        return ArrayContext(
+            backend.geometry, self.ops[table.name], backend.capabilities, backend.limits,
+            self.pairs(name), self.seed,
+        )  # fmt: skip
+
+    def array(
+        self,
+        name: str | None = None,
+        *,
+        weight_scale: float = 1.0,
+        recorder: Recorder | None = None,
+        pairs: PairMap | None = None,
+    ) -> SynapseArray:
+        """Return an array of the station; with ``recorder`` every block of it is recorded."""
+        table = self.table(name)
+        chosen = self.pairs(name) if pairs is None else pairs
+        minus = None
+        if chosen is not None and chosen.minus_array == 1:
+            minus = self.backends[self._partner(table)]
+        return SynapseArray(
+            self.backends[table.name], self.ops[table.name], chosen, weight_scale=weight_scale,
+            recorder=recorder, minus_backend=minus,
+        )  # fmt: skip
+
+    def _partner(self, table: ArrayTable) -> str:
+        for other in self.station.array:
+            if other.name != table.name and other.pairs == "two-arrays":
+                return other.name
+        raise ConfigError(
+            'pairs on two arrays need a second [[array]] of equal size with pairs = "two-arrays"',
+            path=self.station.path, field="array",
+        )  # fmt: skip
+
+    # -- runs -------------------------------------------------------------------------------
+
+    def new_run(
+        self,
+        name: str,
+        kind: Kind,
+        *,
+        config: Mapping[str, bytes | Path],
+        level: Mapping[str, str] | str = "full",
+        estimate_bytes: int = 0,
+        seeds: Mapping[str, Any] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> RunFolder:
+        """Create the folder of a run, its manifest on the disk; use it as a context manager."""
+        from hil.record.folder import RunFolder
+
+        return RunFolder.create(
+            self.out, name, kind=kind, backend=self.backend_name, simulated=self.simulated,
+            levels=level,
+            config={
+                **station_files(self.station, set(self.backends), self.backend_name), **config
+            },
+            seeds={"devices": self.seed, **(seeds or {})},
+            limits={name: backend.limits for name, backend in self.backends.items()},
+            estimate_bytes=estimate_bytes,
+            meta={
+                "identity": self.identity,
+                "instruments": [i.model_dump(mode="json") for i in self.station.instrument],
+                "operating_points": self.ops,
+                **(meta or {}),
+            },
+        )  # fmt: skip
+
+    def run_protocol(
+        self,
+        protocol: Procedure | str | Path,
+        *,
+        array: str | None = None,
+        level: Mapping[str, str] | str = "full",
+        progress: Callable[[PulseBlock], None] | None = None,
+        started: Callable[[Path, float | None], None] | None = None,
+    ) -> RunReport:
+        """Run a protocol on one array into a new run folder.
+
+        Args:
+            protocol: a file, the name of a shipped protocol, or a procedure.
+            array: name of the array, None = the station's first.
+            level: recording level, one for all or per phase.
+            progress: called after every block.
+            started: called with the run's folder and the predicted seconds (None: adaptive) once
+                the folder exists, before the first pulse.
+
+        Raises:
+            ProtocolError: the protocol is wrong or does not fit the array.
+            LimitError: a step is out of range; a static protocol was not driven at all then.
+            RunInterrupted: a stop was requested; the run is closed as ``interrupted``.
+            StoreError: the run could not be recorded.
+        """
+        procedure = load_protocol(protocol) if isinstance(protocol, str | Path) else protocol
+        name = self.table(array).name
+        context, backend = self.context(name), self.backends[name]
+        seconds, estimate = None, 0
+        if not procedure.adaptive:
+            programme = procedure.programme(context)
+            backend.check(programme)
+            exposure = count_programme(programme, context.geometry, context.capabilities)
+            seconds, estimate = exposure.numbers()["seconds"], exposure.bytes
+        folder = self.new_run(
+            procedure.name, "run", config=protocol_files(protocol), level=level,
+            estimate_bytes=estimate if level == "full" else 0,
+            meta={"protocol": procedure.name, "kind": procedure.kind, "array": name},
+        )  # fmt: skip
+        with folder, noting(folder.path):
+            if started is not None:
+                started(folder.path, seconds)
+            recorder = Recorder(folder)
+            synapses = self.array(name, recorder=recorder)
+            folder.event("op", what="protocol", protocol=procedure.name, array=name)
+            result = synapses.run(procedure, progress)
+            if result.interrupted:
+                raise RunInterrupted("stopped on request, in the safe state")
+            store_result(folder, backend, result)
+        return RunReport(folder.path, self.backend_name, self.identity, self.simulated, result)
+
+    def train(
+        self,
+        training: Training | str | Path,
+        *,
+        level: Mapping[str, str] | str | None = None,
+        on_progress: OnProgress | None = None,
+        on_event: OnEvent | None = None,
+        on_stage: Callable[[str], None] | None = None,
+        started: Callable[[Path], None] | None = None,
+    ) -> TrainReport:
+        """Train a network on the station's arrays into a new run folder.
+
+        Args:
+            training: a training file, or a loaded one.
+            level: recording level, one for all or per phase; None = :data:`TRAINING_LEVELS`.
+            on_progress, on_event, on_stage: observers, see :func:`hil.control.training.train`.
+            started: called with the run's folder once it exists, before the first pulse.
+
+        Raises:
+            ConfigError: a file is wrong, or the layers do not fit the arrays.
+            RunInterrupted: a stop was requested; the run is closed as ``interrupted``.
+            StoreError: the run could not be recorded.
+        """
+        from hil.control.placement import build_network
+        from hil.control.training import train
+        from hil.datasets.sources import load_dataset
+
+        loaded = training if isinstance(training, Training) else load_training(training)
+        dataset = load_dataset(loaded)
+        build_network(loaded, dataset, self.sites())  # it fits, before there is a run
+        folder = self.new_run(
+            loaded.name, "train", level=TRAINING_LEVELS if level is None else level,
+            config={} if loaded.path is None else {"training.toml": loaded.path},
+            seeds={"training": loaded.seed, "split": loaded.dataset.split_seed},
+            meta={"training": loaded.name, "dataset": loaded.dataset.kind},
+        )  # fmt: skip
+
+        def event(kind: str, fields: dict[str, Any]) -> None:
+            folder.event(kind, **fields)
+            if on_event is not None:
+                on_event(kind, fields)
+
+        with folder, noting(folder.path):
+            if started is not None:
+                started(folder.path)
+            network = build_network(loaded, dataset, self.sites(), Recorder(folder))
+            result = train(
+                loaded, dataset, network, on_progress=on_progress, on_event=event,
+                on_stage=on_stage,
+            )  # fmt: skip
+            store_training(folder, self.backends, list(network.layers), result)
+        return TrainReport(folder.path, self.backend_name, self.identity, self.simulated, result)
+
+    def sites(self) -> list[Site]:
+        """Return the open arrays that layers may sit on; a minus array belongs to its partner."""
+        from hil.control.placement import Site
+
+        sites: list[Site] = []
+        partners: set[str] = set()
+        for table in self.station.array:
+            if table.name not in self.backends or table.name in partners:
+                continue
+            minus = None
+            if table.pairs == "two-arrays":
+                partner = self._partner(table)
+                partners.add(partner)
+                minus = self.backends[partner]
+            sites.append(
+                Site(
+                    self.backends[table.name], self.ops[table.name], table.pairs, table.name, minus
+                )
+            )
+        return sites
+
+    def forecast(
+        self,
+        protocol: Procedure | str | Path,
+        *,
+        array: str | None = None,
+        seeds: int = 9,
+        progress: Callable[[int], None] | None = None,
+    ) -> Forecast:
+        """Return what a protocol would do to an array, without driving it.
+
+        An adaptive protocol runs on the simulator, whatever the session's backend is.
+        """
+        procedure = load_protocol(protocol) if isinstance(protocol, str | Path) else protocol
+        table = self.table(array)
+        if not procedure.adaptive:
+            return forecast_static(procedure, self.context(array), self.backends[table.name])
+
+        def make(seed: int) -> tuple[Backend, ArrayContext]:
+            backend, op = make_backend(self.station, table, sim=True, seed=seed)
+            return backend, ArrayContext(
+                backend.geometry, op, backend.capabilities, backend.limits,
+                default_pairs(backend, table.pairs), seed,
+            )  # fmt: skip
+
+        return forecast_adaptive(procedure, make, range(self.seed, self.seed + seeds), progress)
+
+
+@contextmanager
+def open_session(
+    station: str | Path | Station,
+    *,
+    sim: bool = False,
+    array: str | None = None,
+    seed: int | None = None,
+    out: str | Path = "runs",
+    drive: bool = True,
+) -> Iterator[Session]:
+    """Open a station's arrays and yield the session; the safe state follows on every way out.
+
+    Args:
+        station: a station file, or a loaded one.
+        sim: drive the simulated twin; without it the station's own backend, never replaced.
+        array: open this array only (and its partner, where pairs sit on two); None = all.
+        seed: of the simulated devices; None = the station's.
+        out: folder of all runs.
+        drive: False makes the backends without opening them, to compile and check only.
+
+    Raises:
+        ConfigError: the station file is wrong. BackendUnavailable: the backend is not installed.
+    """
+    loaded = station if isinstance(station, Station) else load_station(station)
+    factory = backend_factory("sim" if sim else loaded.backend)
+    session = Session(
+        loaded, factory.name, factory.simulated, loaded.twin.seed if seed is None else seed,
+        Path(out),
+    )  # fmt: skip
+    wanted = {loaded.array_called(array).name} if array is not None else set(loaded.arrays)
+    if array is not None and loaded.array_called(array).pairs == "two-arrays":
+        wanted |= {t.name for t in loaded.array if t.pairs == "two-arrays"}
+    with ExitStack() as stack:
+        for table in loaded.array:
+            if table.name in wanted:
+                backend, op = make_backend(loaded, table, sim=sim, seed=seed)
+                session.backends[table.name], session.ops[table.name] = backend, op
+                if drive:
+                    stack.enter_context(backend)
+        yield session
