@@ -133,3 +133,13 @@ class CellRead:
     def siemens(self) -> FloatArray:
         """Return (n_rows, n_cols) mean conductance in siemens, NaN where not read."""
         return self.current_a() / self._read_v
+
+
+def with_target(block: PulseBlock, target: Indices) -> PulseBlock:
+    """Return the block with other targets, one per step."""
+    return dataclasses.replace(block, target=target)
+
+
+def without_sensing(block: PulseBlock) -> PulseBlock:
+    """Return the block with the same pulses and no readings."""
+    return dataclasses.replace(block, sense=np.zeros_like(block.sense))

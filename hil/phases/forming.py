@@ -44,7 +44,7 @@ class Forming:
         pulses_per_level: pulses at each level before the read.
         compliance_a: current limit of every line, ``inf`` = none.
         gate_v: gate level of a 1T1R cell during the pulse.
-        formed_siemens: a cell that reads at least this has formed; None = g_min of the window.
+        formed_siemens: a cell that reads at least this has formed; None = half of g_min.
         read_repeat: readings averaged after each level.
     """
 
@@ -113,7 +113,7 @@ class _Ramp:
                 "forming without a current limit breaks cells down; give a compliance",
                 field="compliance",
             )
-        formed = op.g_min_siemens if s.formed_siemens is None else s.formed_siemens
+        formed = op.g_min_siemens / 2 if s.formed_siemens is None else s.formed_siemens
         if not formed > 0:
             raise ProtocolError(
                 "the operating point has no conductance window; give the conductance of a formed "
@@ -212,13 +212,15 @@ def ramp_levels(form_v: float, s: Forming) -> tuple[float, ...]:
     stop = form_v if s.stop_v is None else s.stop_v
     if stop <= 0:
         raise ProtocolError(
-            "the operating point has no forming voltage; give the end of the ramp", field="stop"
+            "the operating point has no forming voltage; give the end of the ramp",
+            field="stop_voltage",
         )
     start = stop / 2 if s.start_v is None else s.start_v
     step = stop / 25 if s.step_v is None else s.step_v
     if not (0 < start <= stop and step > 0):
         raise ProtocolError(
-            f"the ramp {start:g} … {stop:g} V in steps of {step:g} V does not rise", field="start"
+            f"the ramp {start:g} … {stop:g} V in steps of {step:g} V does not rise",
+            field="start_voltage",
         )
     n = math.floor((stop - start) / step + 1e-9) + 1
     if n > MAX_LEVELS:

@@ -86,6 +86,8 @@ def write_verify(
     targets_siemens: ArrayLike,
     mask: ArrayLike | None = None,
     settings: WriteVerify | None = None,
+    *,
+    phase: Phase = Phase.PROGRAM,
 ) -> Steps:
     """Return the steps that bring the cells of ``mask`` to their targets in siemens.
 
@@ -94,6 +96,7 @@ def write_verify(
         targets_siemens: one value, or (n_rows, n_cols); values outside the mask are not looked at.
         mask: boolean (n_rows, n_cols), None = every cell. Dead cells are skipped.
         settings: tolerance, budget and strategy.
+        phase: recorded phase of the write pulses.
 
     Returns:
         A generator; its value has arrays (n_rows, n_cols) ``outcome`` (:class:`Outcome`),
@@ -105,13 +108,15 @@ def write_verify(
             whole rows; raised here, before any step.
         LimitError: the very first pulse would be out of range.
     """
-    return _Loop(context, targets_siemens, mask, settings or WriteVerify()).run()
+    return _Loop(context, targets_siemens, mask, settings or WriteVerify(), phase).run()
 
 
 class _Loop:
     def __init__(
-        self, context: ArrayContext, targets: ArrayLike, mask: ArrayLike | None, s: WriteVerify
-    ) -> None:
+        self, context: ArrayContext, targets: ArrayLike, mask: ArrayLike | None, s: WriteVerify,
+        phase: Phase,
+    ) -> None:  # fmt: skip
+        self.phase = phase
         self.context, self.settings, self.op = context, s, context.op
         geometry, op = context.geometry, context.op
         if op.inhibit == "ground":
@@ -195,7 +200,12 @@ class _Loop:
     def _pulses(self, sign: int, level: int, counts: NDArray[np.generic]) -> PulseBlock:
         v, width = self._amplitude(sign, level)
         return program_counts(
-            self.context.geometry, self.op, counts.astype(np.int64), v_write=v, width_s=width
+            self.context.geometry,
+            self.op,
+            counts.astype(np.int64),
+            v_write=v,
+            width_s=width,
+            phase=self.phase,
         )
 
     def _allowed(self, block: PulseBlock) -> bool:
