@@ -77,6 +77,7 @@ class SimBackend(Backend):
             from hil_sim.sim_array import SimArray
 
             self._array = SimArray(self.geometry, self.device, self.seed, self._readout, self._g0)
+            self._array.step_overhead_s = self.capabilities.step_overhead_s
         return self._array
 
     def true_conductance_siemens(self) -> NDArray[np.float64]:

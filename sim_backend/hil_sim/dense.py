@@ -73,7 +73,10 @@ class DenseStep:
         """Drive all repeats; return the clock and the next free reading row."""
         array, block, step = self.array, self.block, self.step
         times = int(block.repeat[step])
-        period_ns = int(array.period_ns(block)[step])
+        period_ns = steps.pulse_period_ns(
+            self.lines.step_s, block.rise_s[step], block.fall_s[step], block.gap_s[step],
+            array.step_overhead_s,
+        )  # fmt: skip
         senses = bool(block.sense[step].any())
         means: _Means | None = None
         for pulse in range(times):
@@ -113,11 +116,9 @@ class DenseStep:
                                 p.params, array.g, array.ordinal, array.key)  # fmt: skip
         erased = False
         if array.erases:
-            block = self.block
-            width = block.width_s if block.width_s.ndim == 2 else block.width_s[:, None]
             erased = steps.erase_rows(
-                self.step, block.state, block.level_v, width, array.rows, law,
-                array.population.params, array.g, array.ordinal,
+                lines.level_v, lines.width_s, array.rows, law, array.population.params, array.g,
+                array.ordinal,
             )  # fmt: skip
         acted = bool(acts or erased or formed.any())
         if acted and self.block.sense[self.step].any():
@@ -205,6 +206,6 @@ class DenseStep:
         status[means.limited] |= np.uint32(Status.I_COMPLIANCE)
         return int(
             sense.emit(self.step, pulse, times, clock_ns, self.lines.step_s,
-                       self.block.sense[self.step], level, current, variance, status,
+                       self.block.sense, level, current, variance, status,
                        array.reads, array.key, at, out)
         )  # fmt: skip

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from hil.errors import ConfigError, GeometryError
 from hil.geometry import ArrayGeometry
 from hil.ledger import widths_2d
-from hil.measurement import MeasurementBlock
-from hil.program import Phase, PulseBlock
+from hil.measurement import COLUMNS, MeasurementBlock
+from hil.program import LineState, Phase, PulseBlock
 from hil_sim.dense import DenseStep
 from hil_sim.kernels import law as lw
 from hil_sim.kernels import philox, solved, steps
@@ -21,6 +21,12 @@ from hil_sim.readout import IdealReadout, Readout
 
 FloatArray = NDArray[np.float64]
 _NONE = MeasurementBlock.empty(0)
+_DRIVEN = bytes([LineState.DRIVE])
+_DTYPES = [dtype for dtype, _, _ in COLUMNS.values()]
+
+
+def _uninitialised(n_readings: int) -> MeasurementBlock:
+    return MeasurementBlock(*[np.empty(n_readings, dtype) for dtype in _DTYPES])
 
 
 def _rows_of(geometry: ArrayGeometry) -> NDArray[np.int64]:
@@ -78,7 +84,7 @@ class SimArray:
         if self._drifts:
             self.written = self.g.copy()
             self.written_ns = np.zeros(geometry.shape, dtype=np.int64)
-        self._periods: tuple[PulseBlock, NDArray[np.int64]] | None = None
+        self.step_overhead_s = 0.0  #: what a mimicked rig adds to every pulse
 
     def _initial(self, g0: FloatArray | float | None) -> FloatArray:
         p = self.population
@@ -124,27 +130,16 @@ class SimArray:
         left = p.v_form[self.pristine]
         p.law[0]["v_form_min"] = left.min() if left.size else np.inf
 
-    def period_ns(self, block: PulseBlock) -> NDArray[np.int64]:
-        """Return (n_steps,) pulse periods in ns, at least 1; kept for the last block."""
-        kept = self._periods
-        if kept is not None and kept[0] is block:
-            return kept[1]
-        period = np.maximum(np.rint(block.period_s * 1e9), 1.0).astype(np.int64)
-        self._periods = (block, period)
-        return period
-
     def run(self, block: PulseBlock, n_readings: int) -> MeasurementBlock:
         """Drive a block, return its readings, advance the clock."""
-        if block.n_steps == 0:
+        if not n_readings and (block.phase is Phase.IDLE or _DRIVEN not in block.state.tobytes()):
+            self._wait(block)
             return _NONE
-        readings = MeasurementBlock.empty(n_readings) if n_readings else _NONE
+        readings = _uninitialised(n_readings) if n_readings else _NONE
         out = (
             readings.step, readings.line, readings.pulse, readings.t_ns, readings.level_v,
             readings.width_s, readings.current_a, readings.executed, readings.status,
         )  # fmt: skip
-        if block.phase is Phase.IDLE and not n_readings:
-            self.clock_ns += int((self.period_ns(block) * block.repeat).sum())
-            return readings
         at, step = 0, 0
         solve_all = not self.readout.lines_are_nodes
         while step < block.n_steps:
@@ -161,13 +156,23 @@ class SimArray:
         readings.range_a[:] = np.nan if block.sensing.range_a is None else block.sensing.range_a
         return readings
 
+    def _wait(self, block: PulseBlock) -> None:
+        """Advance the clock by a block that drives nothing."""
+        for width, rise, fall, gap, repeat in zip(
+            block.step_width_s.tolist(), block.rise_s.tolist(), block.fall_s.tolist(),
+            block.gap_s.tolist(), block.repeat.tolist(), strict=True,
+        ):  # fmt: skip
+            period_s = width + 0.5 * (rise + fall) + gap + self.step_overhead_s
+            self.clock_ns += max(round(period_s * 1e9), 1) * repeat
+
     def _fast(
         self, block: PulseBlock, step: int, last: int, at: int, out: Any
     ) -> tuple[int, int, int]:
         p = self.population
         reached: tuple[int, int, int] = steps.run_steps(
-            step, last, block.state, block.level_v, widths_2d(block), self.period_ns(block),
-            block.repeat, block.sense, block.compliance_a, self.rows, self.col_lines, self.gates,
+            step, last, block.state, block.level_v, widths_2d(block), block.rise_s,
+            block.fall_s, block.gap_s, self.step_overhead_s, block.repeat, block.sense,
+            block.compliance_a, self.rows, self.col_lines, self.gates,
             p.law, p.nodes_up, p.nodes_down, p.params, self.g, self.ordinal, self.reads, self.key,
             self.clock_ns, at, out,
         )  # fmt: skip

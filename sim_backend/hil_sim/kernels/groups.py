@@ -1,4 +1,7 @@
-"""Group the lines of a step by what they do, so that a factor is computed once per group pair."""
+"""What the lines of a step deliver, and groups of lines that do the same.
+
+A factor that depends on level and width alone is then computed once per pair of groups.
+"""
 
 from __future__ import annotations
 
@@ -7,72 +10,98 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-DRIVE = 2
+FLOAT, DRIVE = 0, 2
 _MOST_GROUPS = 32
 
 
-@njit(cache=True, inline="always")
-def drive_of(state: Any, level_v: Any, width_s: Any, s: int, k: int) -> tuple[float, float]:
-    """Return (level, width) that line ``k`` delivers in step ``s``; (0, 0) when it stays at 0 V."""
-    if k < 0 or state[s, k] != DRIVE:
-        return 0.0, 0.0
-    level = level_v[s, k]
-    width = width_s[s, k] if width_s.shape[1] > 1 else width_s[s, 0]
-    if level == 0.0 or width == 0.0:
-        return 0.0, 0.0
-    return level, width
+@njit(cache=True)
+def delivered(
+    state: Any, level_v: Any, width_s: Any, s: int, line_v: Any, line_s: Any
+) -> tuple[float, bool]:
+    """Fill (level, width) that each line delivers in step ``s``, (0, 0) where it stays at 0 V.
+
+    Returns the step's width in seconds (the longest of all lines) and whether any line floats.
+    """
+    n_lines = state.shape[1]
+    wide = width_s.shape[1] > 1
+    step_s = width_s[s, 0]
+    n_float = 0
+    if wide:
+        for k in range(n_lines):
+            w = width_s[s, k]
+            on = state[s, k] == DRIVE and w > 0.0 and level_v[s, k] != 0.0
+            line_v[k] = level_v[s, k] if on else 0.0
+            line_s[k] = w if on else 0.0
+            step_s = w if w > step_s else step_s
+            n_float += state[s, k] == FLOAT
+    else:
+        for k in range(n_lines):
+            on = state[s, k] == DRIVE and step_s > 0.0 and level_v[s, k] != 0.0
+            line_v[k] = level_v[s, k] if on else 0.0
+            line_s[k] = step_s if on else 0.0
+            n_float += state[s, k] == FLOAT
+    return step_s, n_float > 0
+
+
+@njit(cache=True)
+def extremes(lines: Any, line_v: Any) -> tuple[float, float]:
+    """Return the lowest and highest level of ``lines``, 0 V included."""
+    low = high = 0.0
+    for n in range(lines.size):
+        v = line_v[lines[n]]
+        low = v if v < low else low
+        high = v if v > high else high
+    return low, high
 
 
 @njit(cache=True)
 def group_lines(
-    lines: Any, gates: Any, state: Any, level_v: Any, width_s: Any, s: int, gate_v_t: float,
-    gid: Any, drives: Any,
+    lines: Any, gates: Any, line_v: Any, line_s: Any, gate_v_t: float, gid: Any, levels: Any,
+    widths: Any, gate_s: Any,
 ) -> int:  # fmt: skip
     """Sort ``lines`` into groups of equal (level, width, time the gate conducts); return how many.
 
-    ``drives`` gets them as three arrays. ``gates`` is empty without select transistors (the time is then infinite). With more than 32
-    distinct drives every line becomes its own group.
+    The three last arrays get these per group. ``gates`` is empty without select transistors (the
+    time is then infinite). With more than 32 distinct drives every line becomes its own group.
     """
-    levels, widths, gate_s = drives
     count = 0
-    gated = gates.size > 0
+    last = 0
     for i in range(lines.size):
-        level, width = drive_of(state, level_v, width_s, s, lines[i])
+        level, width = line_v[lines[i]], line_s[lines[i]]
         on_s = np.inf
-        if gated:
-            gate_level, on_s = drive_of(state, level_v, width_s, s, gates[i])
-            if gate_level <= gate_v_t:
-                on_s = 0.0
-        found = -1
-        if i > 0:
-            q = gid[i - 1]
-            if levels[q] == level and widths[q] == width and gate_s[q] == on_s:
-                found = q
-        if found < 0:
-            for q in range(count):
-                if levels[q] == level and widths[q] == width and gate_s[q] == on_s:
-                    found = q
-                    break
-        if found < 0:
-            if count == _MOST_GROUPS:
-                break
-            found = count
+        if gates.size > 0:
+            on_s = line_s[gates[i]] if line_v[gates[i]] > gate_v_t else 0.0
+        if not (count and levels[last] == level and widths[last] == width and gate_s[last] == on_s):
+            last = 0
+            while last < count and not (
+                levels[last] == level and widths[last] == width and gate_s[last] == on_s
+            ):
+                last += 1
+        if last == _MOST_GROUPS:
+            return _each_its_own(
+                lines, gates, line_v, line_s, gate_v_t, gid, levels, widths, gate_s
+            )
+        if last == count:
             levels[count], widths[count], gate_s[count] = level, width, on_s
             count += 1
-        gid[i] = found
-    else:
-        return count
+        gid[i] = last
+    return count
+
+
+@njit(cache=True)
+def _each_its_own(
+    lines: Any, gates: Any, line_v: Any, line_s: Any, gate_v_t: float, gid: Any, levels: Any,
+    widths: Any, gate_s: Any,
+) -> int:  # fmt: skip
     for i in range(lines.size):
         gid[i] = i
-        levels[i], widths[i] = drive_of(state, level_v, width_s, s, lines[i])
-        gate_s[i] = np.inf
-        if gated:
-            gate_level, on_s = drive_of(state, level_v, width_s, s, gates[i])
-            gate_s[i] = on_s if gate_level > gate_v_t else 0.0
+        levels[i], widths[i], gate_s[i] = line_v[lines[i]], line_s[lines[i]], np.inf
+        if gates.size > 0:
+            gate_s[i] = line_s[gates[i]] if line_v[gates[i]] > gate_v_t else 0.0
     return int(lines.size)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def intervals(
     plus_v: float, plus_s: float, minus_v: float, minus_s: float, on_s: float
 ) -> tuple[float, float, float, float]:
@@ -95,8 +124,10 @@ def sort_by_group(gid: Any, n_groups: int, order: Any, starts: Any) -> None:
         starts[gid[i] + 1] += 1
     for q in range(n_groups):
         starts[q + 1] += starts[q]
-    at = starts[:n_groups].copy()
     for i in range(gid.size):
         q = gid[i]
-        order[at[q]] = i
-        at[q] += 1
+        order[starts[q]] = i
+        starts[q] += 1
+    for q in range(n_groups, 0, -1):
+        starts[q] = starts[q - 1]
+    starts[0] = 0

@@ -114,7 +114,7 @@ def tau_of(start_s: float, stop_s: float, law: Any) -> float:
     return float((stop_s**law.m - start_s**law.m) / law.t_nom**law.m)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def affine_change(u: float, a: float, b: float, n: float) -> float:
     """Return the change of u by n pulses of ``du/dn = a − b·u``, exactly."""
     x = b * n

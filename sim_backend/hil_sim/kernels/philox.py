@@ -31,7 +31,7 @@ G_MIN_D2D, G_MAX_D2D, THRESHOLD_D2D_P, THRESHOLD_D2D_D = 5, 6, 7, 8
 NU_D2D_P, NU_D2D_D, STUCK, DRIFT_D2D, FORMING_D2D = 9, 10, 11, 12, 13
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
     """Return the four 32-bit words (as uint64) of Philox4x32-10 for a counter and a key."""
     for _ in range(10):
@@ -72,7 +72,7 @@ def _tail(lower: float) -> float:
     return num / den
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _centre(q: float) -> float:
     """Return z for a probability 0.5 + q, |q| ≤ 0.425 (AS 241, PPND16)."""
     r = 0.180625 - q * q

@@ -42,18 +42,17 @@ def pulse_row(
     for k in range(count):
         col = cols[k]
         n = n_eff[k]
-        p = params[row, col]
-        low, high = p[P_MIN], p[P_MAX]
+        low, high = params[row, col, P_MIN], params[row, col, P_MAX]
         span = high - low
         ordinal[row, col] += 1
         if span <= 0.0:
             continue
         if up:
             u = (g[row, col] - low) / span
-            a, b = p[P_A_UP], p[P_B_UP]
+            a, b = params[row, col, P_A_UP], params[row, col, P_B_UP]
         else:
             u = (high - g[row, col]) / span
-            a, b = p[P_A_DOWN], p[P_B_DOWN]
+            a, b = params[row, col, P_A_DOWN], params[row, col, P_B_DOWN]
         if law.model == AFFINE:
             change = affine_change(u, a, b, n)
         else:
