@@ -11,14 +11,24 @@ MOVE = 1 << 20
 
 
 @njit(cache=True)
-def choose(
+def highest(bits: np.int64) -> int:
+    """Return the highest bit that is set, −1 for none."""
+    out = -1
+    while bits:
+        bits >>= 1
+        out += 1
+    return out
+
+
+@njit(cache=True)
+def shortest(
     maps: NDArray[np.int8], counts: NDArray[np.int64], start: NDArray[np.int8]
 ) -> NDArray[np.int64]:
-    """Return which candidate map of every step gives the fewest relay moves over all steps.
+    """Return which map of every step gives the fewest relay moves over all steps; exact.
 
     Args:
-        maps: (n_steps, n_candidates, n_lines) channel of each line, −1 = open.
-        counts: (n_steps,) candidates of each step.
+        maps: (n_steps, n_maps, n_lines) channel of each line, −1 = open.
+        counts: (n_steps,) maps of each step.
         start: (n_lines,) the map before the first step.
     """
     n_steps, n_max, n_lines = maps.shape
@@ -35,13 +45,76 @@ def choose(
                 if moves < best[s, c]:
                     best[s, c] = moves
                     came[s, c] = p
-    out = np.zeros(n_steps, dtype=np.int64)
-    for c in range(1, counts[n_steps - 1]):
-        if best[n_steps - 1, c] < best[n_steps - 1, out[n_steps - 1]]:
-            out[n_steps - 1] = c
-    for s in range(n_steps - 1, 0, -1):
+    return _walk_back(best, came, counts)
+
+
+@njit(cache=True)
+def _walk_back(
+    best: NDArray[np.int64], came: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    last = len(best) - 1
+    out = np.zeros(last + 1, dtype=np.int64)
+    for c in range(1, counts[last]):
+        if best[last, c] < best[last, out[last]]:
+            out[last] = c
+    for s in range(last, 0, -1):
         out[s - 1] = came[s, out[s]]
     return out
+
+
+@njit(cache=True)
+def choose(
+    key_of: NDArray[np.int64], counts: NDArray[np.int64], own: NDArray[np.int64],
+    wide: NDArray[np.int64], slot: NDArray[np.int16], mask: NDArray[np.int64],
+    start: NDArray[np.int8],
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return which candidate of every step gives few relay moves when lines stay where they can.
+
+    Args:
+        key_of: (n_steps,) key of each step.
+        counts: (n_steps,) candidates of each step.
+        own: (n_keys, n_candidates, n_slots) channel bits of each slot; the ground is the last slot.
+        wide: the same with the spare channels added to the ground.
+        slot: (n_steps, n_lines) slot of each line, −1 = open.
+        mask: (n_steps, n_lines) channel bits that can serve the line.
+        start: (n_lines,) channel before the first step, −1 = open.
+    """
+    n_steps, n_lines = slot.shape
+    n_max = own.shape[1]
+    best = np.full((n_steps, n_max), FAR, dtype=np.int64)
+    came = np.zeros((n_steps, n_max), dtype=np.int64)
+    before = np.empty((n_max, n_lines), dtype=np.int8)
+    after = np.empty((n_max, n_lines), dtype=np.int8)
+    before[0] = start
+    for s in range(n_steps):
+        k = key_of[s]
+        for c in range(counts[s]):
+            for p in range(1 if s == 0 else counts[s - 1]):
+                moves = np.int64(0) if s == 0 else best[s - 1, p]
+                for n in range(n_lines):
+                    at = before[p, n]
+                    if slot[s, n] < 0:
+                        moves += at >= 0
+                    elif at < 0:
+                        moves += 1
+                    elif not (wide[k, c, slot[s, n]] & mask[s, n]) >> at & 1:
+                        moves += 2
+                    if moves >= best[s, c]:
+                        break
+                if moves < best[s, c]:
+                    best[s, c] = moves
+                    came[s, c] = p
+            p = came[s, c]
+            for n in range(n_lines):
+                at = before[p, n]
+                if slot[s, n] < 0:
+                    after[c, n] = -1
+                elif at >= 0 and (wide[k, c, slot[s, n]] & mask[s, n]) >> at & 1:
+                    after[c, n] = at
+                else:
+                    after[c, n] = highest(own[k, c, slot[s, n]] & mask[s, n])
+        before, after = after, before
+    return _walk_back(best, came, counts)
 
 
 @njit(cache=True)
@@ -90,3 +163,19 @@ def settle_lines(
         for s in range(n_steps - 1, -1, -1):
             picked[s, n] = c if c < n_channels else -1
             c = came[s, c]
+
+
+@njit(cache=True)
+def place(
+    key_of: NDArray[np.int64], picked: NDArray[np.int64], own: NDArray[np.int64],
+    slot: NDArray[np.int16], mask: NDArray[np.int64],
+) -> NDArray[np.int8]:  # fmt: skip
+    """Return the (n_steps, n_lines) map of the picked candidates; see :func:`choose`."""
+    n_steps, n_lines = slot.shape
+    out = np.empty((n_steps, n_lines), dtype=np.int8)
+    for s in range(n_steps):
+        for n in range(n_lines):
+            at = slot[s, n]
+            bits = own[key_of[s], picked[s], at] & mask[s, n]
+            out[s, n] = -1 if at < 0 else highest(bits)
+    return out

@@ -1,0 +1,78 @@
+"""The router's exact search, for blocks so small that all maps of all steps can be written out."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_TRIES = 100_000  # combinations of channels that are looked at, over all steps
+MAX_COMPARISONS = 30_000_000  # of lines, over all pairs of maps of neighbouring steps
+
+
+def best_map(
+    slot: NDArray[np.int16], mask: NDArray[np.int64], start: NDArray[np.int8], n_channels: int
+) -> NDArray[np.int8] | None:
+    """Return the (n_steps, n_lines) map with the fewest relay moves, None when it is too large.
+
+    Args:
+        slot: (n_steps, n_lines) lines with equal slots may share a channel; −1 = open.
+        mask: (n_steps, n_lines) channel bits that can serve the line.
+        start: (n_lines,) channel before, −1 = open.
+        n_channels: number of channels.
+    """
+    from hil_drivers.router.kernels import shortest
+
+    n_steps, n_lines = slot.shape
+    if n_steps * n_channels * n_lines > MAX_TRIES:
+        return None
+    ways = np.zeros(slot.shape)
+    for bit in range(n_channels):
+        ways += mask >> bit & 1
+    tries = np.where(slot < 0, 1.0, ways).prod(axis=1)
+    if tries.sum() > MAX_TRIES:
+        return None
+    known: dict[bytes, NDArray[np.int8]] = {}
+    found = []
+    for s in range(n_steps):
+        key = slot[s].tobytes() + mask[s].tobytes()
+        if key not in known:
+            known[key] = _all_maps(slot[s], mask[s], n_channels)
+        found.append(known[key])
+    counts = np.array([len(f) for f in found], dtype=np.int64)
+    if (counts == 0).any() or (counts[1:] * counts[:-1]).sum() * n_lines > MAX_COMPARISONS:
+        return None
+    maps = np.full((n_steps, int(counts.max()), n_lines), -1, dtype=np.int8)
+    for s, rows in enumerate(found):
+        maps[s, : len(rows)] = rows
+    picked = shortest(maps, counts, start)
+    return np.asarray(maps[np.arange(n_steps), picked])
+
+
+def _all_maps(
+    slot: NDArray[np.int16], mask: NDArray[np.int64], n_channels: int
+) -> NDArray[np.int8]:
+    """Return every (n_maps, n_lines) map of one step in which no channel serves two slots."""
+    lines = [n for n in range(len(slot)) if slot[n] >= 0]
+    # Lines that prefer the highest channel (the 0 V rail) come first among equals.
+    options = [[b for b in range(n_channels - 1, -1, -1) if mask[n] >> b & 1] for n in lines]
+    out: list[list[int]] = []
+    now = [-1] * len(slot)
+    serves: dict[int, list[int]] = {}
+
+    def fill(at: int) -> None:
+        if at == len(lines):
+            out.append(now.copy())
+            return
+        line = lines[at]
+        for channel in options[at]:
+            users = serves.setdefault(channel, [])
+            if users and users[-1] != slot[line]:
+                continue
+            users.append(int(slot[line]))
+            now[line] = channel
+            fill(at + 1)
+            users.pop()
+        now[line] = -1
+
+    fill(0)
+    return np.array(out, dtype=np.int8).reshape(-1, len(slot))
