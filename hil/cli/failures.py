@@ -40,7 +40,7 @@ def report(exit_code: int, kind: str, message: str, as_json: bool, **details: An
     if as_json:
         error = {"type": kind, "message": line, "exit_code": exit_code}
         error.update((k, _finite(v)) for k, v in details.items())
-        print(json.dumps({"error": error}, indent=2, ensure_ascii=False), flush=True)
+        print(json.dumps({"error": error}, ensure_ascii=False), flush=True)
     return exit_code
 
 

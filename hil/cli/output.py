@@ -35,7 +35,7 @@ class Output:
 
     def backend(self, name: str, identity: str) -> None:
         """Print the backend's name: the first line of every command that drives an array."""
-        self.say(f"backend: {name} ({identity})")
+        self.say(f"backend: {name}: {identity.removeprefix(f'{name}: ')}")
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print rows below a head; the first column is left-aligned, the others right-aligned."""
@@ -54,9 +54,9 @@ class Output:
             print_json(value)
 
 
-def print_json(value: Mapping[str, Any]) -> None:
+def print_json(value: Mapping[str, Any], indent: int | None = None) -> None:
     """Print ``value`` as one JSON object on standard output; non-finite numbers become text."""
     from hil.record.jsonable import to_json
 
-    sys.stdout.write(to_json(value, indent=2).decode())
+    sys.stdout.write(to_json(value, indent=indent).decode())
     sys.stdout.flush()

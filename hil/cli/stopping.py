@@ -24,12 +24,11 @@ class StopGuard:
 
     The first signal asks every watched backend to stop before its next block: the block at hand is
     finished, the array made safe, and the run closed as ``interrupted``. A second signal aborts the
-    backends (outputs off now) and raises KeyboardInterrupt.
+    backends (outputs off now) and raises KeyboardInterrupt; the run is closed all the same.
     """
 
     def __init__(self) -> None:
         self.requested = False  #: a stop was asked for
-        self._aborted = False
         self._backends: list[Backend] = []
         self._before: dict[int, Any] = {}
 
@@ -61,15 +60,26 @@ class StopGuard:
         self._before.clear()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._aborted:
-            return  # the run is being closed; a third signal must not cut that short
-        if self.requested:
-            self._aborted = True
+        if not self.requested:
+            self.requested = True
             for backend in self._backends:
-                backend.abort()
-            raise KeyboardInterrupt
-        self.requested = True
+                backend.request_stop()
+            # Not through sys.stderr: the signal may have come in the middle of a write to it.
+            os.write(2, b"\nhil: stopping after this block; once more stops at once\n")
+            return
         for backend in self._backends:
-            backend.request_stop()
-        # Not through sys.stderr: the signal may have come in the middle of a write to it.
-        os.write(2, b"\nhil: stopping after this block; once more stops at once\n")
+            backend.abort()
+        # Raised again by every further signal: an exception that happens to meet a callback from
+        # C code is lost there. Only the closing of the run, which is short, is never cut off.
+        if not _closing(frame):
+            raise KeyboardInterrupt
+
+
+def _closing(frame: FrameType | None) -> bool:
+    from hil.record.folder import RunFolder
+
+    while frame is not None:
+        if frame.f_code is RunFolder.close.__code__:
+            return True
+        frame = frame.f_back
+    return False

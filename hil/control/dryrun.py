@@ -6,7 +6,7 @@ on its readings, so it runs on simulated arrays with several seeds and gives dis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from hil.capabilities import Capabilities
 from hil.geometry import ArrayGeometry, PortLines
 from hil.ledger import Ledger
 from hil.procedure import ArrayContext, Procedure
-from hil.program import READING_PHASES, LineState, Phase, PulseBlock
+from hil.program import READING_PHASES, LineState, Phase, Programme, PulseBlock
 
 #: Bytes of a recorded row after compression: the bulk figure of long runs of this store.
 ROW_BYTES: Final = 26
@@ -217,18 +217,34 @@ class Forecast:
         return out
 
 
-def count_programme(
-    programme: Iterable[PulseBlock],
-    geometry: ArrayGeometry,
-    capabilities: Capabilities,
-    progress: Callable[[PulseBlock], None] | None = None,
+def check_and_count(
+    procedure: Procedure,
+    context: ArrayContext,
+    backend: Backend,
+    progress: Callable[[Exposure], None] | None = None,
 ) -> Exposure:
-    """Return what a static programme does to a fresh array."""
-    exposure = Exposure(geometry, capabilities)
-    for block in programme:
-        exposure.add(block)
-        if progress is not None:
-            progress(block)
+    """Compile a static protocol, check it whole against ``backend``, and count what it would do.
+
+    Nothing is driven; the backend need not be open. ``progress`` is called after every block.
+
+    Raises:
+        ProtocolError: it does not fit the array. LimitError: a step is out of range.
+    """
+    programme = procedure.programme(context)
+    exposure = Exposure(context.geometry, context.capabilities)
+    walks = 0
+
+    def counted() -> Iterator[PulseBlock]:
+        nonlocal walks
+        walks += 1  # the pulse budget may need a second walk, which must not count again
+        for block in programme:
+            yield block
+            if walks == 1:
+                exposure.add(block)
+            if progress is not None:
+                progress(exposure)
+
+    backend.check(Programme(counted, procedure.name))
     return exposure
 
 
@@ -236,16 +252,10 @@ def forecast_static(
     procedure: Procedure,
     context: ArrayContext,
     backend: Backend,
-    progress: Callable[[PulseBlock], None] | None = None,
+    progress: Callable[[Exposure], None] | None = None,
 ) -> Forecast:
-    """Compile, check and count a static protocol; nothing is driven or simulated.
-
-    Raises:
-        ProtocolError: it does not fit the array. LimitError: a step is out of range.
-    """
-    programme = procedure.programme(context)
-    backend.check(programme)
-    exposure = count_programme(programme, context.geometry, context.capabilities, progress)
+    """Return what a static protocol would do; see :func:`check_and_count`."""
+    exposure = check_and_count(procedure, context, backend, progress)
     return Forecast(procedure.name, procedure.kind, False, exposure.numbers(), {}, {}, (),
                     exposure.selected, exposure.half_selected)  # fmt: skip
 

@@ -13,7 +13,7 @@ from hil.backend import Backend
 from hil.config.station import Station
 from hil.control.array import SynapseArray
 from hil.control.runner import ProcedureResult
-from hil.procedure import Procedure
+from hil.procedure import ArrayContext, Procedure, Steps
 from hil.registry import PROTOCOLS, backend_factory, load
 
 if TYPE_CHECKING:
@@ -27,6 +27,23 @@ class DeviceTexts(Protocol):
 
     def device_text(self, name: str) -> str:
         """Return the device file of a shipped preset."""
+
+
+class Checked(Procedure):
+    """A procedure that was checked whole already, so that it is not compiled once more for that.
+
+    Its blocks are still held against the limits one by one as they are driven.
+    """
+
+    adaptive = True  # to the runner: check block by block
+
+    def __init__(self, procedure: Procedure) -> None:
+        self.name, self.kind = procedure.name, procedure.kind
+        self._procedure = procedure
+
+    def steps(self, context: ArrayContext) -> Steps:
+        """Return the procedure's own generator."""
+        return self._procedure.steps(context)
 
 
 def station_files(station: Station, arrays: set[str], backend: str) -> dict[str, bytes | Path]:

@@ -18,10 +18,18 @@ from hil.backend import Backend
 from hil.config.station import ArrayTable, Station, load_station
 from hil.config.training import Training, load_training
 from hil.control.array import SynapseArray, load_protocol
-from hil.control.dryrun import Forecast, count_programme, forecast_adaptive, forecast_static
+from hil.control.dryrun import (
+    N_SEEDS,
+    Exposure,
+    Forecast,
+    check_and_count,
+    forecast_adaptive,
+    forecast_static,
+)
 from hil.control.opening import default_pairs, make_backend
 from hil.control.recorder import Recorder
 from hil.control.runfiles import (
+    Checked,
     noting,
     protocol_files,
     station_files,
@@ -183,6 +191,7 @@ class Session:
         array: str | None = None,
         level: Mapping[str, str] | str = "full",
         progress: Callable[[PulseBlock], None] | None = None,
+        checking: Callable[[Exposure], None] | None = None,
         started: Callable[[Path, float | None], None] | None = None,
     ) -> RunReport:
         """Run a protocol on one array into a new run folder.
@@ -192,6 +201,8 @@ class Session:
             array: name of the array, None = the station's first.
             level: recording level, one for all or per phase.
             progress: called after every block.
+            checking: called while a static protocol is compiled and checked, with what it is known
+                to do so far.
             started: called with the run's folder and the predicted seconds (None: adaptive) once
                 the folder exists, before the first pulse.
 
@@ -206,9 +217,7 @@ class Session:
         context, backend = self.context(name), self.backends[name]
         seconds, estimate = None, 0
         if not procedure.adaptive:
-            programme = procedure.programme(context)
-            backend.check(programme)
-            exposure = count_programme(programme, context.geometry, context.capabilities)
+            exposure = check_and_count(procedure, context, backend, checking)
             seconds, estimate = exposure.numbers()["seconds"], exposure.bytes
         folder = self.new_run(
             procedure.name, "run", config=protocol_files(protocol), level=level,
@@ -221,7 +230,7 @@ class Session:
             recorder = Recorder(folder)
             synapses = self.array(name, recorder=recorder)
             folder.event("op", what="protocol", protocol=procedure.name, array=name)
-            result = synapses.run(procedure, progress)
+            result = synapses.run(Checked(procedure), progress)
             if result.interrupted:
                 raise RunInterrupted("stopped on request, in the safe state")
             store_result(folder, backend, result)
@@ -306,8 +315,9 @@ class Session:
         protocol: Procedure | str | Path,
         *,
         array: str | None = None,
-        seeds: int = 9,
+        seeds: int = N_SEEDS,
         progress: Callable[[int], None] | None = None,
+        checking: Callable[[Exposure], None] | None = None,
     ) -> Forecast:
         """Return what a protocol would do to an array, without driving it.
 
@@ -316,7 +326,9 @@ class Session:
         procedure = load_protocol(protocol) if isinstance(protocol, str | Path) else protocol
         table = self.table(array)
         if not procedure.adaptive:
-            return forecast_static(procedure, self.context(array), self.backends[table.name])
+            return forecast_static(
+                procedure, self.context(array), self.backends[table.name], checking
+            )
 
         def make(seed: int) -> tuple[Backend, ArrayContext]:
             backend, op = make_backend(self.station, table, sim=True, seed=seed)

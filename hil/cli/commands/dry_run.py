@@ -9,6 +9,9 @@ import typer
 from hil.cli.options import ArrayName, AsJson, ProtocolFile, Seed, Sim, StationFile
 from hil.cli.output import Output
 
+#: Runs that give a median and the 5 % and 95 % points some meaning.
+N_SEEDS: Final = 9
+
 #: number -> (label, unit); the order in which they are printed.
 _ROWS: Final = {
     "seconds": ("time", "s"),
@@ -35,7 +38,7 @@ def dry_run(
     seed: Seed = None,
     seeds: Annotated[
         int, typer.Option(min=1, max=1000, help="Simulated runs of an adaptive protocol.")
-    ] = 9,
+    ] = N_SEEDS,
     as_json: AsJson = False,
 ) -> None:
     """Predict time, pulses and stress; drive nothing.
@@ -51,7 +54,11 @@ def dry_run(
         output.backend(session.backend_name, session.identity)
         with progress("simulate") as report:
             forecast = session.forecast(
-                protocol, array=array, seeds=seeds, progress=lambda n: report(n, seeds)
+                protocol,
+                array=array,
+                seeds=seeds,
+                progress=lambda n: report(n, seeds),
+                checking=lambda so_far: report(0.0, None, f"{so_far.steps} steps"),
             )
     how = "counted" if not forecast.adaptive else f"simulated with {len(forecast.seeds)} seeds"
     output.say(f"{forecast.name} ({forecast.kind}): {how}, nothing was driven")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from hil.cli.options import (
     ArrayName,
@@ -19,6 +20,8 @@ from hil.cli.output import Output
 
 if TYPE_CHECKING:
     from hil.program import PulseBlock
+
+_MAX_PRINTED: Final = 4096  # values of an array that --json prints
 
 
 def run(
@@ -58,7 +61,12 @@ def run(
                 report(done_s, seconds or None, block.phase.name.lower())
 
             ran = session.run_protocol(
-                protocol, array=array, level=level, progress=block_done, started=started
+                protocol,
+                array=array,
+                level=level,
+                progress=block_done,
+                started=started,
+                checking=lambda so_far: report(0.0, None, f"checking, {so_far.steps} steps"),
             )
     result = ran.result
     output.say(
@@ -73,17 +81,29 @@ def run(
             "run": ran.run, "status": "done", "protocol": result.name, "kind": result.kind,
             "blocks": result.n_blocks, "device_pulses": result.n_device_pulses,
             "readings": result.n_readings, "duration_s": result.duration_s,
-            "outcome": result.outcome,
+            "outcome": short(result.outcome),
         }
     )  # fmt: skip
 
 
-def numbers_of(outcome: object) -> dict[str, str]:
+def short(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an outcome with large arrays replaced by their shape and the file that holds them."""
+    import numpy as np
+
+    return {
+        name: {"shape": value.shape, "file": "checkpoints/outcome.npz"}
+        if isinstance(value, np.ndarray) and value.size > _MAX_PRINTED
+        else value
+        for name, value in outcome.items()
+    }
+
+
+def numbers_of(outcome: Mapping[str, Any]) -> dict[str, str]:
     """Return an outcome in a few characters per entry: arrays as shape, range or counts."""
     import numpy as np
 
     shown: dict[str, str] = {}
-    for name, value in dict(outcome).items():  # type: ignore[call-overload]
+    for name, value in outcome.items():
         array = np.asarray(value)
         if array.ndim == 0:
             shown[name] = f"{value:g}" if isinstance(value, float) else str(value)

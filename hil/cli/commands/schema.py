@@ -17,7 +17,7 @@ def schema(
     as_json: AsJson = False,
 ) -> None:
     """Print the JSON schema of a kind of file, for editors."""
-    print_json(schema_of(kind))
+    print_json(schema_of(kind), indent=2)
 
 
 def schema_of(kind: FileKind) -> dict[str, Any]:
