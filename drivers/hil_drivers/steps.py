@@ -88,7 +88,7 @@ class ChannelCapabilities:
 
     def range_for_v(self, level_v: float) -> float:
         """Return the lowest source range in volts that holds ``level_v``; LimitError if none."""
-        return _range_for(self.ranges_v, level_v, "source range", "V")
+        return _range_for(self.ranges_v, level_v, "level_v", "V")
 
 
 def _range_for(ranges: tuple[float, ...], value: float, quantity: str, unit: str) -> float:
@@ -204,6 +204,8 @@ class ChannelReadings:
     ``pulse`` is the ordinal within the step's repeats; ``t_ns`` the start of the pulse since the
     start of the run, by the instrument's timers; ``current_a`` positive out of the source, NaN
     where the instrument gave an overflow; ``status`` bits of :class:`hil.measurement.Status`.
+    ``tripped_steps``: steps not asked to be measured in which the instrument saw the compliance
+    reached all the same.
     """
 
     step: IntArray
@@ -213,6 +215,7 @@ class ChannelReadings:
     current_a: FloatArray
     range_a: FloatArray
     status: NDArray[np.uint32]
+    tripped_steps: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.step)

@@ -1,0 +1,218 @@
+"""Lowering of channel steps to list sweeps of the 2600B's trigger model.
+
+A *segment* is one sweep of the trigger model, in which a channel either holds its levels or returns
+to 0 V after every pulse, and either measures every pulse or none. Segments follow each other inside
+the instrument; between them all levels are 0 V for the milliseconds of the set-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hil.errors import LimitError
+from hil_drivers.keithley_2600b import models
+from hil_drivers.lowering import check_shared, number, quantise
+from hil_drivers.steps import (
+    RELATIVE,
+    BoolArray,
+    ChannelSteps,
+    Delivered,
+    FloatArray,
+    SyncPlan,
+    SyncRole,
+)
+from hil_drivers.tsp import lua_list
+
+#: Numbers per line of an upload, so that no line is longer than a few kilobytes.
+PER_LINE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Steps ``first`` … ``last`` (inclusive) and what each channel does in them."""
+
+    first: int
+    last: int
+    held: Mapping[str, bool]
+    measured: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A lowered run.
+
+    ``taken``: per channel, (n_pulses,) pulses in which the instrument takes a reading.
+    """
+
+    delivered: Mapping[str, Delivered]
+    segments: tuple[Segment, ...]
+    taken: Mapping[str, BoolArray]
+    message: str
+
+
+def deliver(
+    programs: Mapping[str, ChannelSteps], model: str, line_hz: float, name: str
+) -> dict[str, Delivered]:
+    """Return the quantised steps per channel; LimitError when the model cannot do them."""
+    check_shared(programs, name)
+    out = {}
+    for channel, steps in programs.items():
+        where = f"{name}.{channel}"
+        if channel not in models.channels(model):
+            raise LimitError("channels", len(models.channels(model)) + 1,
+                             len(models.channels(model)), "", where=where,
+                             note=f"a {model} has no channel {channel!r}")  # fmt: skip
+        can = models.capabilities(model, line_hz)
+        range_v = can.range_for_v(float(np.abs(steps.level_v).max()))
+        highest_a = models.max_current_a(model, range_v)
+        can = replace(can, compliance_a=replace(can.compliance_a, max=highest_a))
+        out[channel] = quantise(
+            steps, can, where, level_resolution_v=models.level_resolution_v(range_v),
+            aperture_s=_aperture_s(steps, line_hz, where),
+        )  # fmt: skip
+    return out
+
+
+def _aperture_s(steps: ChannelSteps, line_hz: float, where: str) -> float:
+    """Return the aperture in seconds; without one, half of the shortest measured pulse."""
+    lowest, highest = models.MIN_NPLC / line_hz, models.MAX_NPLC / line_hz
+    if not steps.measure.any():
+        return lowest
+    shortest = float(steps.width_s[steps.measure].min())
+    room = shortest - models.MEASURE_MARGIN_S
+    if room < lowest * (1 - RELATIVE):
+        raise LimitError("width_s", shortest, lowest + models.MEASURE_MARGIN_S, "s", where=where,
+                         note="too short to be measured")  # fmt: skip
+    if steps.aperture_s is None:
+        return float(np.clip(shortest / 2, lowest, min(room, highest)))
+    if not lowest * (1 - RELATIVE) <= steps.aperture_s <= highest * (1 + RELATIVE):
+        bound = lowest if steps.aperture_s < lowest else highest
+        raise LimitError("aperture_s", steps.aperture_s, bound, "s", where=where)
+    if steps.aperture_s > room * (1 + RELATIVE):
+        raise LimitError("aperture_s", steps.aperture_s, room, "s", where=where,
+                         note="does not fit into the shortest measured pulse")  # fmt: skip
+    return steps.aperture_s
+
+
+def segments(delivered: Mapping[str, Delivered]) -> tuple[Segment, ...]:
+    """Return the fewest segments: each is extended until a channel has to change what it does.
+
+    A step at 0 V may be held or pulsed, and a step that nobody asked to measure is measured along
+    when it is long enough; both leave more freedom to the steps around them.
+    """
+    columns = {("held", c): _held(d) for c, d in delivered.items()}
+    columns |= {("measured", c): _measured(d) for c, d in delivered.items()}
+    n_steps = len(next(iter(delivered.values())).level_v)
+    if not any((x == 1).any() and (x == 0).any() for x in columns.values()):
+        return (_segment(0, n_steps - 1, {k: int(x.max()) for k, x in columns.items()}, delivered),)
+    out: list[Segment] = []
+    first = 0
+    now: dict[tuple[str, str], int] = {}
+    for step in range(n_steps):
+        wants = {key: int(column[step]) for key, column in columns.items()}
+        if any(w >= 0 and now.get(k, -1) >= 0 and now[k] != w for k, w in wants.items()):
+            out.append(_segment(first, step - 1, now, delivered))
+            first, now = step, {}
+        now.update({k: w for k, w in wants.items() if w >= 0})
+    out.append(_segment(first, n_steps - 1, now, delivered))
+    return tuple(out)
+
+
+def _segment(
+    first: int, last: int, now: Mapping[tuple[str, str], int], channels: Mapping[str, Delivered]
+) -> Segment:
+    return Segment(first, last, {c: now.get(("held", c), 0) == 1 for c in channels},
+                   {c: now.get(("measured", c), 0) == 1 for c in channels})  # fmt: skip
+
+
+def _held(d: Delivered) -> FloatArray:
+    """1 = held, 0 = pulsed, -1 = either."""
+    holds = d.width_s >= d.period_s * (1 - RELATIVE)
+    return np.where(d.level_v == 0.0, -1.0, holds.astype(np.float64))
+
+
+def _measured(d: Delivered) -> FloatArray:
+    """1 = measured, 0 = too short for that, -1 = may be measured along."""
+    room = d.width_s >= (d.aperture_s + models.MEASURE_MARGIN_S) * (1 - RELATIVE)
+    return np.where(d.measure, 1.0, np.where(room, -1.0, 0.0))
+
+
+def lower(
+    programs: Mapping[str, ChannelSteps], sync: SyncPlan, model: str, line_hz: float, name: str
+) -> Plan:
+    """Return the run as one message of TSP statements for ``run.tsp``.
+
+    Raises:
+        LimitError: outside what the model can do, or a common start that needs one segment.
+    """
+    delivered = deliver(programs, model, line_hz, name)
+    parts = segments(delivered)
+    line = _line(sync, model, name)
+    if sync.role is not SyncRole.SOFTWARE and len(parts) > 1:
+        raise LimitError("segments", len(parts), 1, "", step=parts[1].first, where=name,
+                         note="a run with a common trigger cannot mix held and pulsed levels, nor "
+                         "measured pulses and pulses too short to be measured")  # fmt: skip
+    lines = [
+        f"hil_begin({lua_list([repr_lua(c) for c in delivered])},{len(parts)})",
+        f'hil_sync("{sync.role.value}",{line},{lua_bool(sync.each_pulse)})',
+    ]
+    shared = next(iter(delivered.values()))
+    lines += _column("n", shared.repeat.astype(np.float64))
+    lines += _column("p", shared.period_s)
+    for channel, d in delivered.items():
+        range_v = models.capabilities(model, line_hz).range_for_v(float(np.abs(d.level_v).max()))
+        lines.append(f'hil_setup("{channel}",{number(d.compliance_a)},{number(range_v)},'
+                     f"{number(d.range_a)},{number(d.aperture_s * line_hz)})")  # fmt: skip
+        lines += _column(f"v{channel}", d.level_v)
+        lines += _column(f"w{channel}", d.width_s)
+        delay = np.maximum(d.width_s - d.aperture_s - models.MEASURE_MARGIN_S, 0.0)
+        if d.measure.any():
+            lines += _column(f"m{channel}", np.asarray(np.round(delay, 7), dtype=np.float64))
+    for part in parts:
+        flags = [lua_bool(x.get(c, False)) for c in "ab" for x in (part.held, part.measured)]
+        lines.append(f"hil_segment({part.first + 1},{part.last + 1},{','.join(flags)})")
+    taken = {c: _taken(d, parts, c) for c, d in delivered.items()}
+    return Plan(delivered, parts, taken, "\n".join(lines))
+
+
+def _taken(d: Delivered, parts: tuple[Segment, ...], channel: str) -> BoolArray:
+    by_step = np.zeros(len(d.level_v), dtype=np.bool_)
+    for part in parts:
+        by_step[part.first : part.last + 1] = part.measured[channel]
+    return np.repeat(by_step, d.repeat)
+
+
+def _line(sync: SyncPlan, model: str, name: str) -> int:
+    if sync.role is SyncRole.SOFTWARE:
+        return 0
+    if not sync.line.isdigit() or not 1 <= int(sync.line) <= 14:
+        number_of_line = int(sync.line) if sync.line.isdigit() else 0
+        raise LimitError("trigger line", number_of_line, 14, "", where=name,
+                         note=f"digital I/O lines are 1 … 14, not {sync.line!r}")  # fmt: skip
+    if not models.has_digital_lines(model):
+        raise LimitError("trigger line", int(sync.line), 0, "", where=name,
+                         note=f"a {model} has no digital I/O")  # fmt: skip
+    return int(sync.line)
+
+
+def _column(name: str, values: FloatArray) -> list[str]:
+    if np.all(values == values[0]):
+        values = values[:1]
+    out = []
+    for start in range(0, len(values), PER_LINE):
+        piece = [number(v) for v in values[start : start + PER_LINE]]
+        out.append(f'hil_put("{name}",{len(piece)},{lua_list(piece)})')
+    return out
+
+
+def lua_bool(value: bool) -> str:
+    """Return a Lua boolean."""
+    return "true" if value else "false"
+
+
+def repr_lua(text: str) -> str:
+    """Return a Lua string of plain ASCII without quotes in it."""
+    return f'"{text}"'
