@@ -262,7 +262,9 @@ def forecast_static(
 
 def forecast_adaptive(
     procedure: Procedure,
-    make: Callable[[int], tuple[Backend, ArrayContext]],
+    geometry: ArrayGeometry,
+    capabilities: Capabilities,
+    simulate: Callable[[int, Callable[[PulseBlock], None]], None],
     seeds: Sequence[int],
     progress: Callable[[int], None] | None = None,
 ) -> Forecast:
@@ -270,21 +272,19 @@ def forecast_adaptive(
 
     Args:
         procedure: the protocol.
-        make: returns the (closed) simulated backend of a seed and what to compile for.
+        geometry: the array.
+        capabilities: of its backend; the overheads enter the time.
+        simulate: runs the protocol on the simulated array of a seed and calls back every block.
         seeds: at least one.
         progress: called with the number of runs done.
 
     Raises:
         ProtocolError: it does not fit the array. LimitError: a step is out of range.
     """
-    from hil.control.runner import Runner
-
     runs: list[Exposure] = []
     for done, seed in enumerate(seeds, start=1):
-        backend, context = make(seed)
-        exposure = Exposure(context.geometry, context.capabilities)
-        with backend:
-            Runner(backend, context.op).procedure(procedure, context, exposure.add)
+        exposure = Exposure(geometry, capabilities)
+        simulate(seed, exposure.add)
         runs.append(exposure)
         if progress is not None:
             progress(done)

@@ -19,12 +19,8 @@ from hil.config.station import ArrayTable, Station, load_station
 from hil.config.training import Training, load_training
 from hil.control.array import SynapseArray, load_protocol
 from hil.control.dryrun import (
-    N_SEEDS,
     Exposure,
-    Forecast,
     check_and_count,
-    forecast_adaptive,
-    forecast_static,
 )
 from hil.control.opening import default_pairs, make_backend
 from hil.control.recorder import Recorder
@@ -309,35 +305,6 @@ class Session:
                 )
             )
         return sites
-
-    def forecast(
-        self,
-        protocol: Procedure | str | Path,
-        *,
-        array: str | None = None,
-        seeds: int = N_SEEDS,
-        progress: Callable[[int], None] | None = None,
-        checking: Callable[[Exposure], None] | None = None,
-    ) -> Forecast:
-        """Return what a protocol would do to an array, without driving it.
-
-        An adaptive protocol runs on the simulator, whatever the session's backend is.
-        """
-        procedure = load_protocol(protocol) if isinstance(protocol, str | Path) else protocol
-        table = self.table(array)
-        if not procedure.adaptive:
-            return forecast_static(
-                procedure, self.context(array), self.backends[table.name], checking
-            )
-
-        def make(seed: int) -> tuple[Backend, ArrayContext]:
-            backend, op = make_backend(self.station, table, sim=True, seed=seed)
-            return backend, ArrayContext(
-                backend.geometry, op, backend.capabilities, backend.limits,
-                default_pairs(backend, table.pairs), seed,
-            )  # fmt: skip
-
-        return forecast_adaptive(procedure, make, range(self.seed, self.seed + seeds), progress)
 
 
 @contextmanager

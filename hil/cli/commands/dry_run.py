@@ -47,34 +47,36 @@ def dry_run(
     simulated arrays with several seeds: median, 5 % and 95 %.
     """
     from hil.cli.progress import progress
+    from hil.control.forecast import forecast
     from hil.control.session import open_session
 
     output = Output(as_json)
     with open_session(station, sim=sim, array=array, seed=seed, drive=False) as session:
         output.backend(session.backend_name, session.identity)
         with progress("simulate") as report:
-            forecast = session.forecast(
+            predicted = forecast(
+                session,
                 protocol,
                 array=array,
                 seeds=seeds,
                 progress=lambda n: report(n, seeds),
                 checking=lambda so_far: report(0.0, None, f"{so_far.steps} steps"),
             )
-    how = "counted" if not forecast.adaptive else f"simulated with {len(forecast.seeds)} seeds"
-    output.say(f"{forecast.name} ({forecast.kind}): {how}, nothing was driven")
+    how = "counted" if not predicted.adaptive else f"simulated with {len(predicted.seeds)} seeds"
+    output.say(f"{predicted.name} ({predicted.kind}): {how}, nothing was driven")
     rows = []
     for name, (label, unit) in _ROWS.items():
-        values = [forecast.numbers[name]]
-        if forecast.adaptive:
-            values += [forecast.low[name], forecast.high[name]]
+        values = [predicted.numbers[name]]
+        if predicted.adaptive:
+            values += [predicted.low[name], predicted.high[name]]
         rows.append([label, *(_text(v, unit) for v in values)])
-    head = ["", "median", "5 %", "95 %"] if forecast.adaptive else ["", "value"]
+    head = ["", "median", "5 %", "95 %"] if predicted.adaptive else ["", "value"]
     output.table(head, rows)
-    if forecast.worst.row >= 0:
-        where = forecast.worst
+    if predicted.worst.row >= 0:
+        where = predicted.worst
         output.say(f"worst voltage at row {where.row}, column {where.col} ({where.phase.lower()})")
     output.result(
-        {"backend": session.backend_name, "simulated": session.simulated, **forecast.as_dict()}
+        {"backend": session.backend_name, "simulated": session.simulated, **predicted.as_dict()}
     )
 
 
