@@ -261,13 +261,14 @@ class SwitchMatrix(Instrument):
         return chosen
 
     @final
-    def verify(self, expected: frozenset[str]) -> None:
-        """Compare the relays that are closed with ``expected``.
+    def verify(self, expected: frozenset[str], closed: frozenset[str] | None = None) -> None:
+        """Compare the relays that are closed (read now unless given) with ``expected``.
 
         Raises:
             ReadbackError: naming what is closed and should not be, and the reverse.
         """
-        closed = self.closed()
+        if closed is None:
+            closed = self.closed()
         if closed != expected:
             stuck = ", ".join(sorted(closed - expected)) or "none"
             missing = ", ".join(sorted(expected - closed)) or "none"

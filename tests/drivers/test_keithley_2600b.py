@@ -147,7 +147,7 @@ def test_errors_left_by_the_reset_are_raised():
         ("print(errorqueue.next())", "-2.85000e+02\tTSP Syntax error at line 1\t2.0\t1.0"),
         NO_ERROR,
     ])  # fmt: skip
-    with pytest.raises(InstrumentError, match="-285.*TSP Syntax") as caught:
+    with pytest.raises(InstrumentError, match=r"-285.*TSP Syntax") as caught:
         Keithley2600B("smu").open(session)
     assert caught.value.code == -285
 
@@ -325,7 +325,7 @@ def test_the_single_channel_models_have_channel_a_only():
     reset = RESET.split("\nsmub")[0]
     smu.open(ReplaySession.of([("*IDN?", idn), (reset, None), *OPENING[2:]]))
     assert smu.channels == ("a",)
-    with pytest.raises(LimitError, match="'b'|b:"):
+    with pytest.raises(LimitError, match=r"smu\.b"):
         smu.delivered({"b": WRITE_AND_READ["b"]})
     assert smu.channel_capabilities("a").level_v.max == 200.0
     assert not math.isinf(smu.channel_capabilities("a").compliance_a.max)

@@ -147,7 +147,8 @@ def test_a_failure_inside_still_switches_off_and_says_why(lua):
 
 def test_a_spot_reading_settles_measures_and_switches_off(lua):
     lua.execute("function delay(s) note('delay ' .. s) end smua.measure.i = function() "
-                "note('measure') return 2e-6 end smua.source.compliance = true log = {}")  # fmt: skip
+                "note('measure') return 2e-6 end smua.source.compliance = true log = {}"
+    )  # fmt: skip
     lua.execute('hil_spot(9,"a",0.1,1e-4,0.2,1e-4,1,0.001)')
     log = list(lua.globals().log.values())
     order = [log.index(x) for x in ("smua.source.output=1", "smua.source.levelv=0.1",

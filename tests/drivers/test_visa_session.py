@@ -167,16 +167,20 @@ def test_a_connection_that_the_instrument_closed_is_a_link_error_at_once():
 def test_a_closed_port_is_a_link_error():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+
+    def ask() -> str:
+        resource = f"TCPIP0::127.0.0.1::{port}::SOCKET"
+        return VisaSession(resource, open_timeout_s=0.5).query("*IDN?", timeout_s=0.5)
+
     with pytest.raises(LinkError, match=str(port)):
-        session = VisaSession(f"TCPIP0::127.0.0.1::{port}::SOCKET", open_timeout_s=0.5)
-        session.query("*IDN?", timeout_s=0.5)
+        ask()
 
 
 def test_an_instrument_that_takes_no_data_does_not_block_for_ever():
     listener = socket.create_server(("127.0.0.1", 0))
     with listener:
         session = VisaSession(f"TCPIP0::127.0.0.1::{listener.getsockname()[1]}::SOCKET")
-        with pytest.raises(LinkTimeout, match="takes no data|no answer"):
+        with pytest.raises(LinkTimeout, match="no answer"):
             session.write("x" * 30_000_000, timeout_s=0.3)
         session.close()
 
