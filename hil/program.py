@@ -327,8 +327,8 @@ class BlockTemplate:
 
     def __post_init__(self) -> None:
         self._readings = self.block.n_readings
-        self.level_lo_v = np.minimum(self.level_lo_v, 0.0)
-        self.level_hi_v = np.maximum(self.level_hi_v, 0.0)
+        self.level_lo_v = _frozen(np.minimum(self.level_lo_v, 0.0))
+        self.level_hi_v = _frozen(np.maximum(self.level_hi_v, 0.0))
 
     @classmethod
     def around(cls, block: PulseBlock) -> BlockTemplate:
@@ -373,8 +373,9 @@ class BlockTemplate:
             level = np.where(on, base.level_v, self.off_level_v)
             state = np.where(on, base.state, self.off_state)
         return PulseBlock(
-            base.phase, state, level, base.width_s, base.rise_s, base.fall_s, base.gap_s,
-            base.compliance_a, base.repeat, base.sense, on, base.sensing, base.target, self,
+            base.phase, _frozen(state), _frozen(level), base.width_s, base.rise_s, base.fall_s,
+            base.gap_s, base.compliance_a, base.repeat, base.sense, _frozen(on), base.sensing,
+            base.target, self,
         )  # fmt: skip
 
     @property
@@ -432,8 +433,9 @@ class BlockTemplate:
         if target is None:
             target = base.target
         return PulseBlock(
-            base.phase, state, level_v, width_s, base.rise_s, base.fall_s, base.gap_s,
-            base.compliance_a, base.repeat, base.sense, selected, base.sensing, target, self,
+            base.phase, _frozen(state), _frozen(level_v), _frozen(width_s), base.rise_s,
+            base.fall_s, base.gap_s, base.compliance_a, base.repeat, base.sense, _frozen(selected),
+            base.sensing, _frozen(target), self,
         )  # fmt: skip
 
 
