@@ -1,0 +1,1 @@
+"""Emulated instruments, written from their manuals."""

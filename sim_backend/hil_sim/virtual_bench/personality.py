@@ -1,0 +1,143 @@
+"""What every emulated instrument has: a name, channels, sessions, an error queue, a status byte."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from hil.errors import ConfigError
+from hil_sim.virtual_bench.engine import RunAborted
+from hil_sim.virtual_bench.faults import InstrumentFaults
+from hil_sim.virtual_bench.terminal import Terminal
+
+if TYPE_CHECKING:
+    from hil_sim.virtual_bench.bench import Bench
+
+Setting = str | int | float | bool
+
+
+class Personality:
+    """One emulated instrument: bytes in, bytes out, synchronous.
+
+    Attributes:
+        terminals: channels by the names that wiring uses.
+        latency_s: time one message takes on the instrument's usual bus (realistic benches only).
+        block_aware: messages may hold binary blocks whose bytes are no terminator.
+    """
+
+    driver: ClassVar[str] = ""
+    default_model: ClassVar[str] = ""
+    settings_known: ClassVar[frozenset[str]] = frozenset(
+        {"model", "serial", "transport", "trigger_in", "trigger_out"}
+    )
+    latency_s: ClassVar[float] = 1e-3
+    block_aware: ClassVar[bool] = True
+    queue_limit: ClassVar[int] = 10
+
+    def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
+        unknown = sorted(set(settings) - self.settings_known)
+        if unknown:
+            raise ConfigError(f"the emulator of a {self.driver} has no such option",
+                              field=f"options.{name}.{unknown[0]}")  # fmt: skip
+        self.bench, self.name = bench, name
+        self.settings = dict(settings)
+        self.model = str(self.settings.get("model", self.default_model))
+        self.serial = str(self.settings.get("serial", "1400001"))
+        self.terminals: dict[str, Terminal] = {}
+        self.errors: deque[tuple[int, str]] = deque()
+        self.busy = False
+        self.abort_requested = False
+        self.messages = 0
+
+    @property
+    def faults(self) -> InstrumentFaults:
+        """The faults that a test has put in."""
+        return self.bench.faults[self.name]
+
+    def post_error(self, code: int, text: str) -> None:
+        """Append to the error queue; the last entry of a full one becomes -350."""
+        if len(self.errors) >= self.queue_limit:
+            self.errors[-1] = (-350, "Queue overflow")
+        else:
+            self.errors.append((code, text))
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether the instrument is a switch matrix."""
+        return False
+
+    def closed_names(self) -> list[str]:
+        """Return the closed crosspoints in the matrix' own grammar."""
+        return []
+
+    def handle(self, message: bytes) -> bytes | None:
+        """Execute one message (terminator removed); return its reply, terminator included."""
+        raise NotImplementedError(type(self).__name__)
+
+    def is_urgent(self, message: bytes) -> bool:
+        """Whether ``message`` interrupts a run that another session has started."""
+        return False
+
+    def clear(self) -> None:
+        """Device clear: stop what runs, forget unread replies; outputs stay."""
+        if self.busy:
+            self.interrupt()
+        self.bench.engine.abort({id(t) for t in self.terminals.values()})
+
+    def interrupt(self) -> None:
+        """Stop the run that another session waits for; return when it has stopped."""
+        self.abort_requested = True
+        self.bench.changed.notify_all()
+        self.bench.changed.wait_for(lambda: not self.busy, 5.0)
+
+    def reset(self) -> None:
+        """``*RST``: outputs off, defaults."""
+        for terminal in self.terminals.values():
+            terminal.reset()
+
+    def exchange(self, message: bytes) -> bytes | None:
+        """Handle a message of any session, one at a time, with the injected faults."""
+        faults = self.faults
+        with self.bench.changed:
+            if self.busy and self.is_urgent(message):
+                self.interrupt()
+            self.bench.changed.wait_for(lambda: not self.busy)
+            self._inject(faults)
+            self.busy, self.abort_requested = True, False
+            try:
+                reply = None if faults.mute else self.handle(message)
+            except RunAborted:
+                reply = None
+            finally:
+                self.busy = False
+                self.bench.changed.notify_all()
+        return self._spoil(reply, faults)
+
+    def _inject(self, faults: InstrumentFaults) -> None:
+        self.messages += 1
+        self.bench.message_counts[self.name] = self.messages
+        if faults.queue_error is not None:
+            if faults.queue_error_after <= 0:
+                self.post_error(*faults.queue_error)
+                faults.queue_error = None
+            else:
+                faults.queue_error_after -= 1
+        if faults.reset_after is not None:
+            faults.reset_after -= 1
+            if faults.reset_after < 0:
+                faults.reset_after = None
+                self.reset()
+
+    @staticmethod
+    def _spoil(reply: bytes | None, faults: InstrumentFaults) -> bytes | None:
+        if reply is None:
+            return None
+        if faults.drop_replies > 0:
+            faults.drop_replies -= 1
+            return None
+        if faults.truncate_to is not None:
+            reply, faults.truncate_to = reply[: faults.truncate_to], None
+        if faults.double_reply:
+            reply, faults.double_reply = reply * 2, False
+        return reply

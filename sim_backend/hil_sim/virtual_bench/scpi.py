@@ -1,0 +1,274 @@
+"""SCPI instruments: long and short forms, chains with ``;``, queries, error queue, ``*`` commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hil_sim.virtual_bench.personality import Personality, Setting
+from hil_sim.virtual_bench.scpi_values import Parse, ScpiError, split_parameters
+
+if TYPE_CHECKING:
+    from hil_sim.virtual_bench.bench import Bench
+
+Action = Callable[..., Any]
+_NODE = re.compile(r":([A-Za-z]+)(#?)")
+_BLOCK_AT = re.compile(rb"#[1-9]")
+OPC, QYE, DDE, EXE, CME, PON = 1, 4, 8, 16, 32, 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Command:
+    """A command: its header as a regular expression, what sets and what answers it."""
+
+    header: re.Pattern[str]
+    setter: Action | None
+    getter: Action | None
+    raw: bool = False
+
+
+def header_pattern(header: str) -> re.Pattern[str]:
+    """Compile ``[:SOURce#]:VOLTage[:LEVel]``: brackets optional, ``#`` an optional number."""
+    out = header.replace("*", r"\*").replace("[", "(?:").replace("]", ")?")
+
+    def node(match: re.Match[str]) -> str:
+        long = match.group(1)
+        short = re.sub(r"[a-z]", "", long)
+        form = long.upper() if short == long.upper() else f"(?:{short}|{long.upper()})"
+        return f":{form}" + (r"(\d*)" if match.group(2) else "")
+
+    return re.compile(_NODE.sub(node, out))
+
+
+class ScpiPersonality(Personality):
+    """Parses messages and calls the commands that an instrument adds in ``add_commands``.
+
+    A setter or getter gets the numeric suffixes of its header (1 where left out), then the
+    parameters, parsed. A getter returns text, bytes (sent as they are), or a number.
+    """
+
+    def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
+        super().__init__(bench, name, settings)
+        self.values: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self.defaults: dict[str, Any] = {}
+        self._commands: list[Command] = []
+        self._found: dict[str, tuple[Command, tuple[int, ...]] | None] = {}
+        self.esr, self.ese, self.sre = PON, 0, 0
+        self._add_common()
+        self.add_commands()
+
+    # What an instrument fills in.
+
+    def add_commands(self) -> None:
+        """Add the instrument's commands."""
+
+    def identity(self) -> str:
+        """Return the answer to ``*IDN?``."""
+        raise NotImplementedError(type(self).__name__)
+
+    def trigger(self) -> None:
+        """``*TRG``."""
+        raise ScpiError(-211, "Trigger ignored")
+
+    def finish(self) -> None:
+        """Wait for what runs (``*OPC?``, ``*WAI``)."""
+        self.bench.run(self)
+
+    def format_number(self, value: float) -> str:
+        """Return a number as the instrument writes it."""
+        return f"{value:+.6E}"
+
+    def format_error(self, code: int, message: str) -> str:
+        """Return an error as ``:SYST:ERR?`` answers it."""
+        return f'{code:+d},"{message}"' if code else '+0,"No error"'
+
+    # Building blocks.
+
+    def add(self, header: str, *, put: Action | None = None, get: Action | None = None,
+            raw: bool = False) -> None:  # fmt: skip
+        """Add a command; ``raw`` setters get the parameter bytes unparsed."""
+        self._commands.append(Command(header_pattern(header), put, get, raw))
+
+    def setting(self, header: str, key: str, parse: Parse, default: Any,
+                after: Action | None = None) -> None:  # fmt: skip
+        """Add a stored setting with its query; ``after(*suffixes)`` runs when it was set."""
+        self.defaults[key] = default
+
+        def put(*args: Any) -> None:
+            *suffixes, parameters = args
+            if len(parameters) != 1:
+                raise ScpiError(
+                    -109 if not parameters else -108,
+                    "Missing parameter" if not parameters else "Parameter not allowed",
+                )
+            self.values[key, tuple(suffixes)] = parse(parameters[0])
+            if after is not None:
+                after(*suffixes)
+
+        def get(*args: Any) -> Any:
+            *suffixes, parameters = args
+            if parameters:
+                return parse(parameters[0])
+            return self.value(key, *suffixes)
+
+        self.add(header, put=put, get=get)
+
+    def value(self, key: str, *suffixes: int) -> Any:
+        """Return a stored setting."""
+        return self.values.get((key, suffixes), self.defaults[key])
+
+    def _add_common(self) -> None:
+        self.add("*IDN", get=lambda _: self.faults.corrupt_idn or self.identity())
+        self.add("*RST", put=lambda _: self.reset())
+        self.add("*CLS", put=lambda _: self._clear_status())
+        self.add("*OPC", put=lambda _: self._operation_complete(), get=lambda _: self._opc_query())
+        self.add("*WAI", put=lambda _: self.finish())
+        self.add("*TRG", put=lambda _: self.trigger())
+        self.add("*TST", get=lambda _: "0")
+        self.add("*ESR", get=lambda _: self._take_esr())
+        self.add("*ESE", put=lambda p: setattr(self, "ese", int(p[0])), get=lambda _: str(self.ese))
+        self.add("*SRE", put=lambda p: setattr(self, "sre", int(p[0])), get=lambda _: str(self.sre))
+        self.add("*STB", get=lambda _: str(self.status_byte()))
+        self.add("*OPT", get=lambda _: "0")
+        self.add(":SYSTem:ERRor[:NEXT]", get=lambda _: self._next_error())
+        self.add(":SYSTem:ERRor:COUNt", get=lambda _: str(len(self.errors)))
+        self.add(":SYSTem:ERRor:ALL", get=lambda _: self._all_errors())
+        self.add(":SYSTem:VERSion", get=lambda _: "1999.0")
+        self.add(":SYSTem:CLEar", put=lambda _: self.errors.clear())
+
+    def reset(self) -> None:
+        """``*RST``."""
+        super().reset()
+        self.bench.engine.abort({id(t) for t in self.terminals.values()})
+        self.values.clear()
+
+    def status_byte(self) -> int:
+        """Return the status byte."""
+        bits = (4 if self.errors else 0) | (32 if self.esr & self.ese else 0)
+        return bits | (64 if bits & self.sre else 0)
+
+    def _clear_status(self) -> None:
+        self.errors.clear()
+        self.esr = 0
+
+    def _operation_complete(self) -> None:
+        self.finish()
+        self.esr |= OPC
+
+    def _opc_query(self) -> str:
+        self.finish()
+        return "1"
+
+    def _take_esr(self) -> str:
+        value, self.esr = self.esr, 0
+        return str(value)
+
+    def _next_error(self) -> str:
+        code, message = self.errors.popleft() if self.errors else (0, "")
+        return self.format_error(code, message)
+
+    def _all_errors(self) -> str:
+        entries = [self.format_error(*entry) for entry in self.errors]
+        self.errors.clear()
+        return ",".join(entries) if entries else self.format_error(0, "")
+
+    # Parsing.
+
+    def post_error(self, code: int, text: str) -> None:
+        """Append to the error queue and set the bit of its class in the event register."""
+        super().post_error(code, text)
+        self.esr |= {1: CME, 2: EXE, 3: DDE, 4: QYE}.get(-code // 100, DDE)
+
+    def handle(self, message: bytes) -> bytes | None:
+        """Execute a message; replies of its queries are joined by ``;``."""
+        replies: list[str | bytes] = []
+        path = ""
+        for unit in _units(message):
+            try:
+                path = self._execute(unit, path, replies)
+            except ScpiError as exc:
+                self.post_error(exc.code, exc.text)
+                if exc.code > -200:
+                    break  # after a command error the parser drops the rest of the message
+        if not replies:
+            return None
+        return b";".join(r if isinstance(r, bytes) else r.encode() for r in replies) + b"\n"
+
+    def _execute(self, unit: bytes, path: str, replies: list[str | bytes]) -> str:
+        head, _, tail = unit.strip().partition(b" ")
+        if not head:
+            return path
+        try:
+            header = head.decode("ascii").upper()
+        except UnicodeDecodeError as exc:
+            raise ScpiError(-101, "Invalid character") from exc
+        is_query = header.endswith("?")
+        header = header.rstrip("?")
+        if header.startswith("*"):
+            full = header
+        else:
+            full = header if header.startswith(":") else f"{path}:{header}"
+            path = full.rpartition(":")[0]
+        found = self._find(full)
+        if found is None and not header.startswith((":", "*")):
+            # A header without colon may also start at the root.
+            full = f":{header}"
+            found = self._find(full)
+            path = full.rpartition(":")[0]
+        if found is None:
+            raise ScpiError(-113, "Undefined header")
+        command, suffixes = found
+        action = command.getter if is_query else command.setter
+        if action is None:
+            raise ScpiError(-113, "Undefined header")
+        if command.raw and not is_query:
+            action(*suffixes, tail.strip())
+            return path
+        parameters = split_parameters(tail.strip().decode("latin-1"))
+        result = action(*suffixes, parameters)
+        if is_query:
+            replies.append(self._formatted(result))
+        return path
+
+    def _formatted(self, result: Any) -> str | bytes:
+        if isinstance(result, (str, bytes)):
+            return result
+        if isinstance(result, bool):
+            return str(int(result))
+        if isinstance(result, int):
+            return str(result)
+        return self.format_number(float(result))
+
+    def _find(self, header: str) -> tuple[Command, tuple[int, ...]] | None:
+        if header in self._found:
+            return self._found[header]
+        out = None
+        for command in self._commands:
+            match = command.header.fullmatch(header)
+            if match is not None:
+                out = command, tuple(int(g) if g else 1 for g in match.groups())
+                break
+        if len(self._found) < 4096:
+            self._found[header] = out
+        return out
+
+
+def _units(message: bytes) -> list[bytes]:
+    """Split a message at ``;`` outside quotes and binary blocks."""
+    if _BLOCK_AT.search(message) is not None:
+        return [message]  # a block ends its message
+    if b'"' not in message and b"'" not in message:
+        return message.split(b";")
+    out, quote, start = [], 0, 0
+    for at, char in enumerate(message):
+        if quote:
+            quote = 0 if char == quote else quote
+        elif char in b"\"'":
+            quote = char
+        elif char == 0x3B:
+            out.append(message[start:at])
+            start = at + 1
+    out.append(message[start:])
+    return out

@@ -1,0 +1,1 @@
+"""Test Script Processor: Lua with the command tables of Keithley instruments."""

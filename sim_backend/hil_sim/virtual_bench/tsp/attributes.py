@@ -1,0 +1,63 @@
+"""Attributes of TSP objects: a default, what is allowed, and what happens when they are set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hil_sim.virtual_bench.tsp.runtime import TspPersonality
+
+TOO_BIG, TOO_SMALL = 1102, 1103  # [M] numbers of the 2600B's error table, from memory
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One number that a script may set between ``low`` and ``high``."""
+
+    default: float
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
+class Attributes:
+    """A dictionary of attributes by dotted name, with Lua getters and setters for a part of it."""
+
+    def __init__(self, owner: TspPersonality, table: dict[str, Attribute],
+                 changed: Callable[[str], None]) -> None:  # fmt: skip
+        self.owner, self.table, self.changed = owner, table, changed
+        self.values = {name: a.default for name, a in table.items()}
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[name]
+
+    def reset(self) -> None:
+        """Return to the defaults."""
+        self.values = {name: a.default for name, a in self.table.items()}
+
+    def put(self, name: str, value: Any) -> None:
+        """Set one attribute; out of range posts an error and changes nothing."""
+        attribute = self.table[name]
+        number = float(value)
+        if number > attribute.high:
+            self.owner.post_error(TOO_BIG, "Parameter too big")
+            return
+        if number < attribute.low:
+            self.owner.post_error(TOO_SMALL, "Parameter too small")
+            return
+        self.values[name] = number
+        self.changed(name)
+
+    def accessors(
+        self, prefix: str
+    ) -> tuple[dict[str, Callable[[], Any]], dict[str, Callable[[Any], None]]]:
+        """Return getters and setters of the attributes directly below ``prefix``."""
+        getters: dict[str, Callable[[], Any]] = {}
+        setters: dict[str, Callable[[Any], None]] = {}
+        for name in self.table:
+            parent, _, last = name.rpartition(".")
+            if parent == prefix:
+                getters[last] = lambda name=name: self.values[name]
+                setters[last] = lambda value, name=name: self.put(name, value)
+        return getters, setters

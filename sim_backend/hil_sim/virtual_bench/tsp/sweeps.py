@@ -1,0 +1,175 @@
+"""The trigger model of a Series 2600B channel (``smuX.trigger``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil_sim.virtual_bench.engine import Reading, Sweep
+from hil_sim.virtual_bench.tsp.attributes import Attribute, Attributes
+from hil_sim.virtual_bench.tsp.buffers import ReadingBuffer
+
+if TYPE_CHECKING:
+    from hil_sim.virtual_bench.tsp.smu import Smu
+
+_EVENT_NAMES = ("ARMED_EVENT_ID", "SOURCE_COMPLETE_EVENT_ID", "MEASURE_COMPLETE_EVENT_ID",
+                "PULSE_COMPLETE_EVENT_ID", "SWEEP_COMPLETE_EVENT_ID", "IDLE_EVENT_ID")  # fmt: skip
+_MAX_POINTS = 100_000
+_COMPLIANCE = 64
+_TABLE = {
+    "count": Attribute(1, 1, 1e6), "autoclear": Attribute(0, 0, 1),
+    "arm.count": Attribute(1, 1, 1e6), "arm.stimulus": Attribute(0),
+    "source.stimulus": Attribute(0), "source.action": Attribute(0, 0, 1),
+    "source.limiti": Attribute(0), "source.limitv": Attribute(0),
+    "measure.stimulus": Attribute(0), "measure.action": Attribute(0, 0, 2),
+    "endpulse.stimulus": Attribute(0), "endpulse.action": Attribute(1, 0, 1),
+    "endsweep.action": Attribute(0, 0, 1),
+}  # fmt: skip
+
+
+class SweepModel:
+    """Levels, stimuli and buffers of a channel's sweeps."""
+
+    def __init__(self, smu: Smu) -> None:
+        self.smu, self.owner = smu, smu.owner
+        new = self.owner.bench.engine.new_event
+        self.events = tuple(new() for _ in _EVENT_NAMES)
+        self.hand_events = {layer: new() for layer in ("arm", "source", "measure", "endpulse")}
+        self.attributes = Attributes(self.owner, _TABLE, lambda _: None)
+        self.levels: NDArray[np.float64] = np.zeros(1)
+        self.kind, self.targets = "", []
+        self._buffers: dict[int, ReadingBuffer] = {}
+        self.armed: Sweep | None = None
+
+    def reset(self) -> None:
+        """Return to the defaults."""
+        self.attributes.reset()
+        self.levels = np.zeros(1)
+        self.kind, self.targets = "", []
+
+    def know(self, buffer: ReadingBuffer) -> None:
+        """Let scripts name a buffer."""
+        self._buffers[int(self.owner.buffer_id(buffer.lua))] = buffer
+
+    def buffer_of(self, value: Any) -> ReadingBuffer:
+        """Return the buffer that a Lua value is.
+
+        Raises:
+            ValueError: it is none.
+        """
+        for buffer in self.smu.nvbuffers:
+            self.know(buffer)
+        number = self.owner.buffer_id(value)
+        if number is None or int(number) not in self._buffers:
+            raise ValueError("argument is no reading buffer")
+        return self._buffers[int(number)]
+
+    # Levels.
+
+    def _list(self, values: Any) -> None:
+        levels = np.array(list(values.values()), dtype=np.float64)
+        if levels.size > _MAX_POINTS:
+            self.owner.post_error(-225, "Out of memory")
+            return
+        self._take(levels)
+
+    def _linear(self, start: float, stop: float, points: float) -> None:
+        self._take(np.linspace(start, stop, int(points)))
+
+    def _log(self, start: float, stop: float, points: float, asymptote: float = 0.0) -> None:
+        self._take(asymptote + np.geomspace(start - asymptote, stop - asymptote, int(points)))
+
+    def _take(self, levels: NDArray[np.float64]) -> None:
+        top = self.smu.meter.ranges_v[-1] * self.smu.meter.overrange
+        if not levels.size or np.abs(levels).max() > top:
+            self.owner.post_error(1102, "Parameter too big")
+            return
+        self.levels = levels
+
+    # Running.
+
+    def initiate(self) -> None:
+        """Arm the sweep; it runs when somebody waits for it."""
+        a, smu = self.attributes, self.smu
+        count = int(a["count"])
+        drives = bool(a["source.action"])
+        levels = np.resize(self.levels, count) if drives else np.full(count, smu.terminal.level_v)
+        if drives and smu.attributes["source.autorangev"]:
+            full = smu.meter.range_for(float(np.abs(levels).max()), smu.meter.ranges_v)
+            smu.terminal.range_v = smu.meter.ranges_v[-1] if full is None else full
+        elif drives and np.abs(levels).max() > smu.terminal.range_v * smu.meter.overrange:
+            self.owner.post_error(5005, "Value too big for range")
+            return
+        for buffer in self.targets:
+            buffer.start()
+        start_s = self.owner.bench.clock_ns * 1e-9
+        limit = a["source.limiti"] or smu.attributes["source.limiti"]
+        self.armed = Sweep(
+            smu.terminal, levels, int(a["arm.count"]),
+            tuple(int(a[f"{layer}.stimulus"]) for layer in ("arm", "source", "measure", "endpulse")),
+            self.events, lambda reading: self._store(reading, start_s),
+            idle_v=smu.attributes["source.levelv"],
+            end_idle=drives and a["endpulse.action"] == 0,
+            measures=a["measure.action"] != 0 and bool(self.targets),
+            asynchronous=a["measure.action"] == 2,
+            source_delay_s=max(smu.attributes["source.delay"], 0.0),
+            measure_delay_s=smu.measure_delay_s, aperture_s=smu.aperture_s, limit_a=limit,
+            idle_when_done=drives and a["endsweep.action"] == 0,
+        )  # fmt: skip
+        self.owner.bench.engine.arm(self.armed)
+
+    def _store(self, reading: Reading, start_s: float) -> None:
+        terminal = self.smu.terminal
+        shown, full = terminal.metered(reading.current_a, reading.level_v, terminal.range_a)
+        step = terminal.range_v * 1e-6
+        volts = np.round(reading.level_v / step) * step
+        status = np.where(reading.limited, _COMPLIANCE, 0).astype(np.float64)
+        times = start_s + reading.time_s
+        columns = {"i": (shown,), "v": (volts,), "iv": (shown, volts),
+                   "r": (volts / np.where(shown == 0.0, 1e-30, shown),), "p": (volts * shown,)}  # fmt: skip
+        for buffer, values in zip(self.targets, columns[self.kind], strict=True):
+            buffer.extend(values, reading.source_v, times, status, full)
+
+    # The Lua object.
+
+    def _measures(self, kind: str, arguments: tuple[Any, ...]) -> None:
+        self.kind = kind
+        self.targets = [self.buffer_of(a) for a in arguments[: len(kind) if kind == "iv" else 1]]
+        if kind == "iv" and len(self.targets) != 2:
+            raise ValueError("trigger.measure.iv needs two buffers")
+
+    def lua_object(self) -> Any:
+        """Return ``smuX.trigger``."""
+        build, a = self.owner.object, self.attributes
+        layers: dict[str, dict[str | int, Any]] = {
+            "arm": {}, "endpulse": {}, "endsweep": {},
+            "source": {
+                "listv": self._list, "linearv": self._linear, "logv": self._log,
+            },
+            "measure": {},
+        }  # fmt: skip
+        for kind in ("i", "v", "iv", "r", "p"):
+            call: Callable[..., None] = lambda *args, kind=kind: self._measures(kind, args)  # noqa: E731
+            layers["measure"][kind] = call
+        for layer, event in self.hand_events.items():
+            layers[layer]["set"] = lambda layer=layer: self._set(layer)
+            layers[layer]["clear"] = lambda *_: None
+            del event
+        objects: dict[str | int, Any] = {
+            name: build(*a.accessors(name), functions) for name, functions in layers.items()
+        }
+        objects.update(zip(_EVENT_NAMES, self.events, strict=True))
+        objects["SWEEPING_EVENT_ID"] = self.events[0]
+        objects["initiate"] = lambda *_: self.initiate()
+        getters, setters = a.accessors("")
+        return build(getters, setters, objects)
+
+    def _set(self, layer: str) -> None:
+        """``.set()``: let a waiting layer pass once."""
+        stimulus = int(self.attributes[f"{layer}.stimulus"])
+        if stimulus:
+            self.owner.bench.engine.fire(stimulus)
+            self.owner.bench.changed.notify_all()
