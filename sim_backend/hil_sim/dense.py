@@ -69,8 +69,8 @@ class DenseStep:
         limits = np.where(self.lines.driven, block.compliance_a, np.inf)
         self.row_limit, self.col_limit = limits[array.read_rows], limits[array.col_lines]
 
-    def run(self, clock_ns: int, at: int, out: Any) -> tuple[int, int]:
-        """Drive all repeats; return the clock and the next free reading row."""
+    def run(self, pulses: range, clock_ns: int, at: int, out: Any) -> tuple[int, int]:
+        """Drive the given repeats; return the clock and the next free reading row."""
         array, block, step = self.array, self.block, self.step
         times = int(block.repeat[step])
         period_ns = steps.pulse_period_ns(
@@ -79,7 +79,7 @@ class DenseStep:
         )  # fmt: skip
         senses = bool(block.sense[step].any())
         means: _Means | None = None
-        for pulse in range(times):
+        for pulse in pulses:
             acted, during = (False, means) if means is not None else self._pulse()
             if senses and during is not None:
                 at = self._emit(during, pulse, times, clock_ns, at, out)
@@ -87,7 +87,7 @@ class DenseStep:
             means = None if acted else during
             clock_ns += period_ns
             if means is not None and not senses:
-                clock_ns += (times - pulse - 1) * period_ns
+                clock_ns += (pulses.stop - pulse - 1) * period_ns
                 break
         return clock_ns, at
 

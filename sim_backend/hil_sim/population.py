@@ -179,7 +179,7 @@ def _law(
         "read_rel": v.read_noise, "read_abs": v.read_noise_siemens,
         "iv_scale": current.scale or current.ratio or 1.0,
         "iv_norm": _iv_norm(device),
-        "g_top": float(params[..., lw.P_MAX].max()),
+        "g_top": np.inf if device.drift is not None else float(params[..., lw.P_MAX].max()),
         "v_form_min": float(v_form.min()) if v_form.size else np.inf,
     }  # fmt: skip
     spread = any(b.spread is not None for b in (device.potentiation, device.depression))

@@ -21,6 +21,7 @@ from hil_sim.readout import IdealReadout, Readout
 
 FloatArray = NDArray[np.float64]
 _NONE = MeasurementBlock.empty(0)
+_ALL = 2**62
 _DRIVEN = bytes([LineState.DRIVE])
 _DTYPES = [dtype for dtype, _, _ in COLUMNS.values()]
 
@@ -140,21 +141,44 @@ class SimArray:
             readings.step, readings.line, readings.pulse, readings.t_ns, readings.level_v,
             readings.width_s, readings.current_a, readings.executed, readings.status,
         )  # fmt: skip
-        at, step = 0, 0
-        solve_all = not self.readout.lines_are_nodes
-        while step < block.n_steps:
-            if solve_all:
-                at, step = self._solved_step(block, step, at, out)
-                continue
-            last = step + 1 if self._drifts else block.n_steps
-            before = self._age() if self._drifts else None
-            step, self.clock_ns, at = self._fast(block, step, last, at, out)
-            if before is not None:
-                self._stamp(before)
-            if step < last:
-                at, step = self._solved_step(block, step, at, out)
+        if self._drifts:
+            self._run_drifting(block, out)
+        else:
+            self._drive(block, 0, block.n_steps, range(_ALL), 0, out)
         readings.range_a[:] = np.nan if block.sensing.range_a is None else block.sensing.range_a
         return readings
+
+    def _drive(
+        self, block: PulseBlock, step: int, last: int, pulses: range, at: int, out: Any
+    ) -> int:
+        """Drive the given repeats of steps up to ``last``; return the next free reading row."""
+        p, width = self.population, widths_2d(block)
+        while step < last:
+            if self.readout.lines_are_nodes:
+                step, self.clock_ns, at = steps.run_steps(
+                    step, last, block.state, block.level_v, width, block.rise_s, block.fall_s,
+                    block.gap_s, self.step_overhead_s, block.repeat, block.sense,
+                    block.compliance_a, self.rows, self.col_lines, self.gates, p.law, p.nodes_up,
+                    p.nodes_down, p.params, self.g, self.ordinal, self.reads, self.key,
+                    self.clock_ns, at, out, pulses.start, pulses.stop,
+                )  # fmt: skip
+            if step < last:
+                now = range(pulses.start, min(pulses.stop, int(block.repeat[step])))
+                self.clock_ns, at = DenseStep(self, block, step).run(now, self.clock_ns, at, out)
+                step += 1
+        return at
+
+    def _run_drifting(self, block: PulseBlock, out: Any) -> None:
+        """Drive a block pulse by pulse; every pulse finds the conductances as old as they are."""
+        at = 0
+        for step in range(block.n_steps):
+            for pulse in range(int(block.repeat[step])):
+                self._age()
+                before = self.ordinal.copy()
+                at = self._drive(block, step, step + 1, range(pulse, pulse + 1), at, out)
+                solved.stamp_written(
+                    before, self.ordinal, self.g, self.clock_ns, self.written, self.written_ns
+                )
 
     def _wait(self, block: PulseBlock) -> None:
         """Advance the clock by a block that drives nothing."""
@@ -165,37 +189,12 @@ class SimArray:
             period_s = width + 0.5 * (rise + fall) + gap + self.step_overhead_s
             self.clock_ns += max(round(period_s * 1e9), 1) * repeat
 
-    def _fast(
-        self, block: PulseBlock, step: int, last: int, at: int, out: Any
-    ) -> tuple[int, int, int]:
-        p = self.population
-        reached: tuple[int, int, int] = steps.run_steps(
-            step, last, block.state, block.level_v, widths_2d(block), block.rise_s,
-            block.fall_s, block.gap_s, self.step_overhead_s, block.repeat, block.sense,
-            block.compliance_a, self.rows, self.col_lines, self.gates,
-            p.law, p.nodes_up, p.nodes_down, p.params, self.g, self.ordinal, self.reads, self.key,
-            self.clock_ns, at, out,
-        )  # fmt: skip
-        return reached
-
-    def _solved_step(self, block: PulseBlock, step: int, at: int, out: Any) -> tuple[int, int]:
-        before = self._age() if self._drifts else None
-        self.clock_ns, at = DenseStep(self, block, step).run(self.clock_ns, at, out)
-        if before is not None:
-            self._stamp(before)
-        return at, step + 1
-
-    def _age(self) -> NDArray[np.uint32]:
-        """Let the conductances drift up to now; return the pulse ordinals for :meth:`_stamp`."""
+    def _age(self) -> None:
+        """Let the conductances drift up to now."""
         if self.device.drift is not None:
             p = self.population
             solved.drifted(self.written, self.written_ns, p.nu, self.device.drift.t0,
                            self.clock_ns, p.full_max - p.full_min, self.g)  # fmt: skip
-        return self.ordinal.copy()
-
-    def _stamp(self, before: NDArray[np.uint32]) -> None:
-        solved.stamp_written(before, self.ordinal, self.g, self.clock_ns, self.written,
-                             self.written_ns)  # fmt: skip
 
     def conductance_siemens(self) -> FloatArray:
         """Return a copy of the conductances now, drift included."""

@@ -190,11 +190,12 @@ def run_steps(
     gap_s: Any, overhead_s: float, repeat: Any, sense: Any, compliance_a: Any, rows: Any,
     cols: Any, gates: Any, laws: Any, nodes_up: Any,
     nodes_down: Any, params: Any, g: Any, ordinal: Any, reads: Any, key: Any, clock_ns: int,
-    at: int, out: Any,
+    at: int, out: Any, first_pulse: int, last_pulse: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Run steps from ``first`` on; return (step reached, clock, readings written).
 
-    The step reached is ``last``, or the first step whose potentials have to be solved.
+    The step reached is ``last``, or the first step whose potentials have to be solved. Of each
+    step's repeats, those from ``first_pulse`` to ``last_pulse`` (exclusive) are run.
     """
     law = laws[0]
     n_rows, n_cols = g.shape
@@ -224,7 +225,8 @@ def run_steps(
 
     for s in range(first, last):
         times = repeat[s]
-        if times == 0:
+        stop = min(times, last_pulse)
+        if stop <= first_pulse:
             continue
         step_s, floats = delivered(state, level_v, width_s, s, line_v, line_s)
         period_ns = pulse_period_ns(step_s, rise_s[s], fall_s[s], gap_s[s], overhead_s)
@@ -287,13 +289,14 @@ def run_steps(
                 current[:] = 0.0
                 variance[:] = 0.0
         if not (acts or erasing):
-            for pulse in range(times if senses else 0):
-                at = emit(s, pulse, times, clock_ns + pulse * period_ns, step_s, sense,
+            for pulse in range(first_pulse, stop if senses else first_pulse):
+                start_ns = clock_ns + (pulse - first_pulse) * period_ns
+                at = emit(s, pulse, times, start_ns, step_s, sense,
                           line_v, current, variance, status, reads, key, at, out)  # fmt: skip
-            clock_ns += times * period_ns
+            clock_ns += (stop - first_pulse) * period_ns
             continue
 
-        for pulse in range(times):
+        for pulse in range(first_pulse, stop):
             if acts:
                 _write_rows(
                     write_gid, n_cg, order, starts, table, n_up, n_down, law, nodes_up, nodes_down,
