@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hil.config.drive import DriveTable
 from hil.config.quantities import Table
@@ -35,7 +35,9 @@ class Device(Table):
     description: str = ""
     sources: tuple[str, ...] = ()  #: citations
     provenance: str = ""  #: which values are published, reconstructed or from memory
-    cell: Literal["1R", "1T1R", "3T"] = "1R"
+    transistor: TransistorTable | None = None
+    erase: EraseTable | None = None
+    cell: Annotated[Literal["1R", "1T1R", "3T"], Field(validate_default=True)] = "1R"
     model: Model
     range: RangeTable
     potentiation: BranchTable
@@ -45,22 +47,22 @@ class Device(Table):
     variation: VariationTable = VariationTable()
     drift: DriftTable | None = None
     forming: FormingTable | None = None
-    transistor: TransistorTable | None = None
-    erase: EraseTable | None = None
     drive: DriveTable
+
+    @field_validator("cell")
+    @classmethod
+    def _has_its_tables(cls, cell: str, seen: ValidationInfo) -> str:
+        if cell == "1T1R" and seen.data.get("transistor") is None:
+            raise ValueError("a 1T1R cell needs a table [transistor]")
+        for table, owner in (("transistor", "1T1R"), ("erase", "3T")):
+            if cell != owner and seen.data.get(table) is not None:
+                raise ValueError(f"a {cell} cell has no [{table}]; {owner} cells have one")
+        return cell
 
     @model_validator(mode="after")
     def _consistent(self) -> Device:
         self.potentiation.check(self.model, "potentiation")
         self.depression.check(self.model, "depression")
-        for name, table, cell in (
-            ("transistor", self.transistor, "1T1R"),
-            ("erase", self.erase, "3T"),
-        ):
-            if table is not None and self.cell != cell:
-                raise ValueError(f"{name}.threshold: a {self.cell} cell has no {name}")
-            if table is None and self.cell == cell == "1T1R":
-                raise ValueError(f"cell: a {cell} cell needs a table [{name}]")
         if self.variation.nu_d2d > 0.0 and self.model != "exponential":
             raise ValueError("variation.nu_d2d: only the exponential model has ν")
         stuck = self.variation.stuck_value
