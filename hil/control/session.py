@@ -102,8 +102,17 @@ class Session:
         return "; ".join(dict.fromkeys(b.identify() for b in self.backends.values()))
 
     def table(self, name: str | None = None) -> ArrayTable:
-        """Return the station's table of an array, the first for None."""
-        return self.station.array_called(name)
+        """Return the station's table of an open array, the first open one for None.
+
+        Raises:
+            ConfigError: there is no such array, or it was not opened.
+        """
+        if name is None:
+            name = next(iter(self.backends))
+        table = self.station.array_called(name)
+        if table.name not in self.backends:
+            raise ConfigError(f"array {name!r} is not open", path=self.station.path, field="array")
+        return table
 
     def pairs(self, name: str | None = None) -> PairMap | None:
         """Return the largest pair map of the array's kind, None where no pair fits."""

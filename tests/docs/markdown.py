@@ -73,8 +73,9 @@ def run_console(text: str, folder: Path) -> None:
     assert not commands[0].strip(), "a console block begins with a command"
     for part in commands[1:]:
         command, *expected = part.rstrip("\n").split("\n")
-        printed = iter(run_shell(command, folder).splitlines())
+        output = run_shell(command, folder)
+        printed = iter(output.splitlines())
         for line in expected:
             pattern = "*".join(re.sub(r"([\[\]*?])", r"[\1]", bit) for bit in line.split("…"))
             found = any(fnmatch.fnmatchcase(got, pattern) for got in printed)
-            assert found, f"`{command}` did not print, in this order: {line}"
+            assert found, f"`{command}` did not print, in this order: {line}\n{output}"

@@ -17,7 +17,7 @@ Kind = Literal["station", "protocol", "device", "training"]
 _MARKS: Final[dict[Kind, frozenset[str]]] = {
     "station": frozenset({"array", "wiring", "instrument", "limits", "twin"}),
     "training": frozenset({"dataset", "network", "rule", "schedule", "characterise"}),
-    "device": frozenset({"model", "range", "potentiation", "depression"}),
+    "device": frozenset({"model", "range"}),
 }
 
 

@@ -47,11 +47,11 @@ def dry_run(
     simulated arrays with several seeds: median, 5 % and 95 %.
     """
     from hil.cli.progress import progress
+    from hil.cli.stations import open_one
     from hil.control.forecast import forecast
-    from hil.control.session import open_session
 
     output = Output(as_json)
-    with open_session(station, sim=sim, array=array, seed=seed, drive=False) as session:
+    with open_one(station, array, sim=sim, seed=seed, drive=False) as session:
         output.backend(session.backend_name, session.identity)
         with progress("simulate") as report:
             predicted = forecast(

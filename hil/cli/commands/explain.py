@@ -40,15 +40,15 @@ def explain(
     """
     from itertools import islice
 
+    from hil.cli.stations import open_one
     from hil.control.array import load_protocol
-    from hil.control.session import open_session
     from hil.explain import events as list_events
     from hil.explain import render_events
     from hil.explain.plot import plot_lines
 
     output = Output(as_json)
     chosen = None if cell is None else parse_cell(cell)
-    with open_session(station, sim=sim, array=array, drive=False) as session:
+    with open_one(station, array, sim=sim, seed=None, drive=False) as session:
         output.backend(session.backend_name, session.identity)
         procedure = load_protocol(protocol)
         geometry = session.context(array).geometry

@@ -11,9 +11,6 @@ import typer
 from hil.cli.options import AsJson
 from hil.cli.output import Output
 
-#: The shipped protocol that becomes the starter protocol file.
-_STARTER_PROTOCOL = "ltp-ltd"
-
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder; made when missing.")],
@@ -44,10 +41,11 @@ def init(
 def starter_files() -> dict[str, str]:
     """Return the starter files: name -> text."""
     from hil.config.training import STARTER
-    from hil.registry import PROTOCOLS, backend_factory, load
+    from hil.registry import backend_factory
 
-    template = resources.files("hil.cli") / "templates" / "station.toml"
-    texts = {"station.toml": template.read_text(encoding="utf-8"), "training.toml": STARTER}
-    texts.update(backend_factory("sim").templates())
-    texts["protocol.toml"] = load(PROTOCOLS, "library")().text(_STARTER_PROTOCOL)
-    return texts
+    folder = resources.files("hil.cli") / "templates"
+    texts = {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in ("station.toml", "protocol.toml")
+    }
+    return {**texts, **backend_factory("sim").templates(), "training.toml": STARTER}

@@ -36,14 +36,14 @@ def run(
 ) -> None:
     """Run a protocol on an array and record it."""
     from hil.cli.progress import progress
+    from hil.cli.stations import open_one
     from hil.cli.stopping import StopGuard
-    from hil.control.session import open_session
     from hil.units import format_quantity
 
     output = Output(as_json)
     with (
         StopGuard() as guard,
-        open_session(station, sim=sim, array=array, seed=seed, out=out) as session,
+        open_one(station, array, sim=sim, seed=seed, out=out) as session,
     ):
         guard.watch(session.backends.values())
         output.backend(session.backend_name, session.identity)
