@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -13,6 +14,8 @@ from hil.explain.folding import folded
 from hil.geometry import ArrayGeometry
 from hil.ledger import widths_2d
 from hil.program import READING_PHASES, LineState, Phase, PulseBlock
+
+_MAX_KNOWN = 4096  # different steps whose description is kept
 
 
 def line_spans(geometry: ArrayGeometry, lines: NDArray[np.int64]) -> str:
@@ -54,17 +57,40 @@ def _unfolded(
     blocks: Iterable[PulseBlock], geometry: ArrayGeometry, cell: tuple[int, int] | None
 ) -> Iterator[Event]:
     t_s = 0.0
+    known: dict[tuple[object, ...], Event | None] = {}  # equal steps are described once
     for number, block in enumerate(blocks):
         starts = start_times_s(block)
+        widths, periods = widths_2d(block), block.period_s
+        common = (block.phase, block.compliance_a.tobytes())
         for step in range(block.n_steps):
             if block.repeat[step] == 0:
                 continue
-            what = None if cell is None else seen(geometry, block, step, cell)
-            idle = block.phase is Phase.IDLE
-            if what is not None and not (what.spans or what.selection == "floating" or idle):
-                continue
-            yield _event(geometry, block, number, step, t_s + float(starts[step]), what, cell)
+            key = (
+                *common, block.state[step].tobytes(), block.level_v[step].tobytes(),
+                widths[step].tobytes(), block.sense[step].tobytes(),
+                block.selected[step].tobytes(), int(block.repeat[step]), float(periods[step]),
+            )  # fmt: skip
+            if key not in known:
+                if len(known) >= _MAX_KNOWN:
+                    known.clear()
+                known[key] = _described(geometry, block, step, cell)
+            event = known[key]
+            if event is not None:
+                yield dataclasses.replace(
+                    event, t_s=t_s + float(starts[step]), block=number, step=step
+                )
         t_s += block.duration_s
+
+
+def _described(
+    geometry: ArrayGeometry, block: PulseBlock, step: int, cell: tuple[int, int] | None
+) -> Event | None:
+    """Return the event of a step at time 0, None when the chosen cell sees nothing of it."""
+    what = None if cell is None else seen(geometry, block, step, cell)
+    idle = block.phase is Phase.IDLE
+    if what is not None and not (what.spans or what.selection == "floating" or idle):
+        return None
+    return _event(geometry, block, 0, step, 0.0, what, cell)
 
 
 def _event(

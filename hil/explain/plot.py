@@ -109,13 +109,15 @@ def plot_lines(
         0.085, 1 - 0.12 / height, title + (f"   ({', '.join(notes)})" if notes else ""),
         fontsize=10, color=_INK, va="top",
     )  # fmt: skip
+    phases = dict.fromkeys(Phase(pulse.block.phase) for pulse in found.pulses)
     figure.legend(
         handles=[
+            *(Patch(color=_PHASE_COLOUR[p], lw=0, label=p.name.lower()) for p in phases),
             Patch(color=_READ, alpha=0.16, lw=0, label="current measured"),
             Line2D([], [], color=_INK, lw=1.2, ls=(0, (1, 2)), label="floating"),
         ],
-        loc="upper right", bbox_to_anchor=(0.99, 1 - 0.03 / height), ncols=2, fontsize=7.5,
-        frameon=False, handlelength=1.6,
+        loc="upper right", bbox_to_anchor=(0.99, 1 - 0.03 / height),
+        ncols=2 + len(phases), fontsize=7.5,        frameon=False, handlelength=1.6,
     )  # fmt: skip
     try:
         figure.savefig(path, dpi=130)
@@ -166,6 +168,7 @@ class _Labels:
             format_quantity(v, "V"), (x, v), xytext=(1, 1.5 if above else -1.5),
             textcoords="offset points", fontsize=self._size, color=_INK, annotation_clip=False,
             va="bottom" if above else "top", ha="left", zorder=5,
+            bbox={"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.7},
         )  # fmt: skip
 
 

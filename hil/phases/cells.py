@@ -61,7 +61,8 @@ def repeated(block: PulseBlock, times: int) -> PulseBlock:
 
 def checked_once(block: PulseBlock) -> PulseBlock:
     """Return the block as its own template: however often it is run, limits are checked once."""
-    return BlockTemplate(block, block.level_v, block.level_v, corners=(block,)).fill()
+    nothing_else = np.zeros((1, 1))  # bounds of levels to fill in: none but the block's own
+    return BlockTemplate(block, nothing_else, nothing_else, corners=(block,)).fill()
 
 
 def pieces(block: PulseBlock, capabilities: Capabilities) -> list[PulseBlock]:

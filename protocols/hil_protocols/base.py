@@ -80,7 +80,7 @@ class CellTable(ProtocolTable):
     @model_validator(mode="after")
     def _one_choice(self) -> CellTable:
         if self.sample is not None and self.cells != "all":
-            raise ValueError("give either `cells` or `sample`")
+            raise ValueError("sample: give either `cells` or `sample`")
         return self
 
     def chosen(self, context: ArrayContext) -> Cells:

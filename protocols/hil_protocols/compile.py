@@ -13,7 +13,7 @@ from hil.program import Phase, PulseBlock
 from hil_protocols.plan import Shot
 from hil_protocols.selection import Cells, Together, write_groups
 
-_MAX_CELLS = 2_000_000  # steps x lines of a block, about 22 MB
+_MAX_CELLS = 500_000  # steps x lines of a block, about 6 MB
 
 
 class Reader:
@@ -73,9 +73,12 @@ class Pulses:
         for _ in range(times // self._unit):
             for block in self._blocks(self._unit):
                 yield Shot(block)
-        if times % self._unit:
-            for block in self._blocks(times % self._unit):
-                yield Shot(block)
+        rest, part = times % self._unit, 1
+        while rest:  # powers of two, so that any rest is made of few compiled blocks
+            if rest & 1:
+                for block in self._blocks(part):
+                    yield Shot(block)
+            rest, part = rest >> 1, part << 1
 
 
 def nominal_pulse(

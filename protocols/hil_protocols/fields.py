@@ -32,18 +32,18 @@ def _list(value: Any) -> Any:
     return value
 
 
+#: What the JSON schema says about such a list.
+FilledArray = Field(json_schema_extra={"minItems": 1})
 #: A list that must not be empty; every entry is checked like a scalar.
 NotEmpty = BeforeValidator(_list)
-VoltList = Annotated[tuple[Volt, ...], NotEmpty, Field(min_length=1)]
-WidthList = Annotated[tuple[Width, ...], NotEmpty, Field(min_length=1)]
-WaitList = Annotated[tuple[Wait, ...], NotEmpty, Field(min_length=1)]
-SiemensList = Annotated[
-    tuple[Annotated[Siemens, Field(ge=0.0)], ...], NotEmpty, Field(min_length=1)
-]
-FactorList = Annotated[tuple[float, ...], NotEmpty, Field(min_length=1)]
-ShareList = Annotated[tuple[Share, ...], NotEmpty, Field(min_length=1)]
+VoltList = Annotated[tuple[Volt, ...], FilledArray, NotEmpty]
+WidthList = Annotated[tuple[Width, ...], FilledArray, NotEmpty]
+WaitList = Annotated[tuple[Wait, ...], FilledArray, NotEmpty]
+SiemensList = Annotated[tuple[Annotated[Siemens, Field(ge=0.0)], ...], FilledArray, NotEmpty]
+FactorList = Annotated[tuple[float, ...], FilledArray, NotEmpty]
+ShareList = Annotated[tuple[Share, ...], FilledArray, NotEmpty]
 Cell = tuple[Index, Index]
-CellList = Annotated[tuple[Cell, ...], NotEmpty, Field(min_length=1)]
+CellList = Annotated[tuple[Cell, ...], FilledArray, NotEmpty]
 #: ``"all"``, or a list of [row, col].
 CellChoice = Annotated[
     Annotated[Literal["all"], Tag("function-all")] | Annotated[CellList, Tag("function-list")],
@@ -110,7 +110,7 @@ class WidthSweep(Table):
     step: Second | None = None
     points: Annotated[int, Field(strict=True, ge=1)] | None = None
     spacing: Literal["linear", "log"] = "linear"
-    relative: Annotated[tuple[Positive, ...], NotEmpty, Field(min_length=1)] | None = None
+    relative: Annotated[tuple[Positive, ...], FilledArray, NotEmpty] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> WidthSweep:

@@ -18,13 +18,13 @@ from hil.phases.matvec import MatVec
 from hil.procedure import ArrayContext
 from hil.program import FloatArray, Phase, PulseBlock
 from hil_protocols.base import ProtocolTable, field_error, window
-from hil_protocols.fields import NotEmpty, ShareList, Signed, Width
+from hil_protocols.fields import FilledArray, NotEmpty, ShareList, Signed, Width
 from hil_protocols.pairing import pairs_of
 from hil_protocols.plan import Plan, Record, Shot
 
 Output = Literal["conductance", "current", "weighted-sum"]
 Pattern = Literal["identity", "ones", "random"]
-SignedList = Annotated[tuple[Signed, ...], NotEmpty, Field(min_length=1)]
+SignedList = Annotated[tuple[Signed, ...], FilledArray, NotEmpty]
 _STEPS_PER_BLOCK = 256
 
 
@@ -152,7 +152,7 @@ class Forward(ProductTable):
     """
 
     kind: Literal["forward"]
-    inputs: Annotated[tuple[ShareList, ...], NotEmpty, Field(min_length=1)] | None = None
+    inputs: Annotated[tuple[ShareList, ...], FilledArray, NotEmpty] | None = None
 
     def start(self, context: ArrayContext) -> Plan:
         """Compile."""
@@ -188,7 +188,7 @@ class Backward(ProductTable):
     """
 
     kind: Literal["backward"]
-    errors: Annotated[tuple[SignedList, ...], NotEmpty, Field(min_length=1)] | None = None
+    errors: Annotated[tuple[SignedList, ...], FilledArray, NotEmpty] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Backward:

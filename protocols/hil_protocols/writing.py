@@ -14,6 +14,7 @@ from hil.phases.verify import Strategy, WriteVerify, write_verify
 from hil.procedure import ArrayContext, Steps
 from hil_protocols.base import CellTable, ProtocolTable, field_error, window
 from hil_protocols.fields import (
+    FilledArray,
     NegativeVolt,
     NotEmpty,
     Positive,
@@ -28,7 +29,7 @@ from hil_protocols.fields import (
 from hil_protocols.pairing import pair_mask, pairs_of
 
 AboveZeroSiemens = Annotated[Siemens, Field(gt=0.0)]
-TargetRow = Annotated[tuple[Annotated[Siemens, Field(ge=0.0)], ...], NotEmpty, Field(min_length=1)]
+TargetRow = Annotated[tuple[Annotated[Siemens, Field(ge=0.0)], ...], FilledArray, NotEmpty]
 
 
 class VerifyTable(ProtocolTable):
@@ -82,7 +83,7 @@ class WriteVerifyFile(CellTable, VerifyTable):
 
     kind: Literal["write-verify"]
     targets: TargetLevels = Targets(relative=(0.2, 0.4, 0.6, 0.8))
-    target_map: Annotated[tuple[TargetRow, ...], NotEmpty, Field(min_length=1)] | None = None
+    target_map: Annotated[tuple[TargetRow, ...], FilledArray, NotEmpty] | None = None
 
     adaptive: ClassVar[bool] = True
 
