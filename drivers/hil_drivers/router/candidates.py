@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
 MAX_CANDIDATES = 24
+_MAX_TRIED = 2000  # ways that are looked at before the best of them are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +44,63 @@ def covers(masks: tuple[int, ...], free: int) -> Iterator[tuple[int, ...]]:
                 yield chosen
 
 
-def candidates(key: StepKey, n_channels: int, limit: int = MAX_CANDIDATES) -> list[Candidate]:
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Whose each channel is, and who can start together.
+
+    Attributes:
+        of: instrument of every channel, −1 = the 0 V rail, which is the highest channel.
+        synced: instruments that share a trigger line.
+    """
+
+    of: tuple[int, ...]
+    synced: frozenset[int] = frozenset()
+
+    @property
+    def all_synced(self) -> bool:
+        """Any instruments can take part together."""
+        used = set(self.of) - {-1}
+        return len(used) < 2 or used <= self.synced
+
+    def count(self, channels: Iterable[int]) -> int | None:
+        """Return how many instruments take part (at least 1), None when they cannot together."""
+        used = {self.of[c] for c in channels} - {-1}
+        if len(used) > 1 and not used <= self.synced:
+            return None
+        return max(len(used), 1)
+
+
+def candidates(key: StepKey, owners: Owners, limit: int = MAX_CANDIDATES) -> list[Candidate]:
     """Return up to ``limit`` ways to serve ``key`` with disjoint channels; empty if there is none.
 
-    The 0 V rail is the highest channel, so ways that ground on it come first.
+    Only the ways with the fewest instruments are returned (one needs no common start); those that
+    ground on the 0 V rail come first.
     """
-    out: list[Candidate] = []
+    out: list[tuple[int, Candidate]] = []
     order = sorted(range(len(key.slots)), key=lambda k: min(m.bit_count() for m in key.slots[k]))
+    tried = 0
 
     def fill(at: int, free: int, chosen: dict[int, tuple[int, ...]]) -> None:
+        nonlocal tried
         if at == len(order):
             for ground in covers(key.ground, free):
-                out.append((*(chosen[k] for k in range(len(key.slots))), ground))
-                if len(out) >= limit:
+                tried += 1
+                candidate = (*(chosen[k] for k in range(len(key.slots))), ground)
+                count = owners.count(c for channels in candidate for c in channels)
+                if count is not None:
+                    out.append((count, candidate))
+                if tried >= _MAX_TRIED:
                     return
             return
         slot = order[at]
         for channels in sorted(covers(key.slots[slot], free), key=lambda c: (len(c), c)):
+            if owners.count([*(c for s in chosen.values() for c in s), *channels]) is None:
+                continue
             taken = sum(1 << b for b in channels)
             fill(at + 1, free & ~taken, {**chosen, slot: channels})
-            if len(out) >= limit:
+            if tried >= _MAX_TRIED:
                 return
 
-    fill(0, (1 << n_channels) - 1, {})
-    return out
+    fill(0, (1 << len(owners.of)) - 1, {})
+    fewest = min((n for n, _ in out), default=0)
+    return [c for n, c in out if n == fewest][:limit]

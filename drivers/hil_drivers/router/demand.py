@@ -58,7 +58,8 @@ def demands_of(block: PulseBlock, wiring: Wiring) -> Demands:
     live = (block.repeat > 0)[:, None]
     driven = (block.state == LineState.DRIVE) & (block.level_v != 0.0) & live
     sense = block.sense & live
-    alone, limit = _limits(block, wiring, driven)
+    paired = line_limits(block, wiring, driven)
+    alone, limit = (None, None) if paired is None else paired
     special = driven | sense
     if alone is not None:
         special |= alone
@@ -78,19 +79,25 @@ def demands_of(block: PulseBlock, wiring: Wiring) -> Demands:
     )
 
 
-def _limits(
+def line_limits(
     block: PulseBlock, wiring: Wiring, driven: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_] | None, NDArray[np.float64] | None]:
-    """Return (n_steps, n_lines) lines that must limit alone, and every line's limit in amperes."""
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]] | None:
+    """Return (n_steps, n_lines) lines that must limit alone, and every line's limit in amperes.
+
+    None when every driven line limits for itself.
+
+    Raises:
+        RouteRefused: nothing at either end can limit the current.
+    """
     asked = np.isfinite(block.compliance_a)
     if not asked.any():
-        return None, None
+        return None
     able = np.zeros(wiring.n_lines, dtype=np.bool_)
     for line in range(wiring.n_lines):
         able[line] = any(wiring.channels[c].can_limit for c in wiring.ways_of(line))
     unable = driven & (asked & ~able)
     if not unable.any():
-        return None, None
+        return None
     limit = np.where(driven, block.compliance_a, np.inf)
     limit[unable] = np.inf
     alone = np.zeros(driven.shape, dtype=np.bool_)
@@ -163,6 +170,8 @@ def refuse(demands: Demands, entry: int, wiring: Wiring) -> RouteRefused:
             return RouteRefused("compliance", limit, np.inf, "A", step=step, where=where,
                                 note=f"{names} cannot limit current")  # fmt: skip
         specs = [s for s in specs if s.can_limit]
+    left = ", ".join(s.name for s in specs)
+    only = f"; only {left} can do the rest" if left != names else ""
     for quantity, value, unit, spans in (
         ("line level", level, "V", [s.level_v for s in specs]),
         ("pulse width", width, "s", [s.width_s for s in specs]),
@@ -171,7 +180,7 @@ def refuse(demands: Demands, entry: int, wiring: Wiring) -> RouteRefused:
         if np.isfinite(value) and not any(bool(within(np.array(value), r)) for r in spans):
             low, high = min(r.min for r in spans), max(r.max for r in spans)
             return RouteRefused(quantity, value, low if value < low else high, unit, step=step,
-                                where=where, note=f"the line reaches {names}")  # fmt: skip
+                                where=where, note=f"the line reaches {names}{only}")  # fmt: skip
     return RouteRefused(
         "channels that do all of it", 1, 0, "", step=step, where=where,
         note=f"{demands.name(entry, wiring)} for {width:g} s: the line reaches {names}, none of "

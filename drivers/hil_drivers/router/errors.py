@@ -24,6 +24,16 @@ class RouteRefused(LimitError):
         where: str | None = None,
         note: str | None = None,
         too_many: bool = False,
+        block: int | None = None,
     ) -> None:
-        super().__init__(quantity, value, limit, unit, step=step, where=where, note=note)
-        self.too_many = too_many
+        super().__init__(
+            quantity, value, limit, unit, block=block, step=step, where=where, note=note
+        )
+        self.too_many, self.note = too_many, note or quantity
+
+    def in_block(self, block: int | None) -> RouteRefused:
+        """Return the same refusal with the number of the block in its message."""
+        return RouteRefused(
+            self.quantity, self.value, self.limit, self.unit, step=self.step, where=self.where,
+            note=self.note, too_many=self.too_many, block=block,
+        )  # fmt: skip

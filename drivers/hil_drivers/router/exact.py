@@ -5,24 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hil_drivers.router.candidates import Owners
+
 MAX_TRIES = 100_000  # combinations of channels that are looked at, over all steps
 MAX_COMPARISONS = 30_000_000  # of lines, over all pairs of maps of neighbouring steps
 
 
 def best_map(
-    slot: NDArray[np.int16], mask: NDArray[np.int64], start: NDArray[np.int8], n_channels: int
-) -> NDArray[np.int8] | None:
+    slot: NDArray[np.int16], mask: NDArray[np.int64], start: NDArray[np.int8],
+    owners: Owners,
+) -> NDArray[np.int8] | None:  # fmt: skip
     """Return the (n_steps, n_lines) map with the fewest relay moves, None when it is too large.
 
     Args:
         slot: (n_steps, n_lines) lines with equal slots may share a channel; −1 = open.
         mask: (n_steps, n_lines) channel bits that can serve the line.
         start: (n_lines,) channel before, −1 = open.
-        n_channels: number of channels.
+        owners: whose each channel is.
     """
     from hil_drivers.router.kernels import shortest
 
     n_steps, n_lines = slot.shape
+    n_channels = len(owners.of)
     if n_steps * n_channels * n_lines > MAX_TRIES:
         return None
     ways = np.zeros(slot.shape)
@@ -36,7 +40,7 @@ def best_map(
     for s in range(n_steps):
         key = slot[s].tobytes() + mask[s].tobytes()
         if key not in known:
-            known[key] = _all_maps(slot[s], mask[s], n_channels)
+            known[key] = _fewest(_all_maps(slot[s], mask[s], n_channels), owners)
         found.append(known[key])
     counts = np.array([len(f) for f in found], dtype=np.int64)
     if (counts == 0).any() or (counts[1:] * counts[:-1]).sum() * n_lines > MAX_COMPARISONS:
@@ -76,3 +80,11 @@ def _all_maps(
 
     fill(0)
     return np.array(out, dtype=np.int8).reshape(-1, len(slot))
+
+
+def _fewest(maps: NDArray[np.int8], owners: Owners) -> NDArray[np.int8]:
+    """Return the maps that use the fewest instruments, of those that can take part together."""
+    channels = [np.unique(m[m >= 0]).tolist() for m in maps]
+    counts = [owners.count(used) for used in channels]
+    fewest = min((c for c in counts if c is not None), default=0)
+    return maps[[c == fewest for c in counts]]

@@ -1,5 +1,8 @@
 """Plan the relays of a whole block: fewest moves, never two sources on one line.
 
+A step uses as few instruments as it can (one needs no common start, and a meter reads with its own
+source), and the block then moves as few relays as that allows.
+
 Three steps. Every step of the block is reduced to its demands (:mod:`.demand`); steps with equal
 demands share their candidates (:mod:`.candidates`). A shortest path over the candidates of all
 steps picks the ways with the fewest relay moves, and a second one lets each line stay where it is
@@ -9,6 +12,7 @@ grouped, because the readings of a block are promised in the order of its steps.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,7 +89,8 @@ class RoutePlan:
 class Router:
     """Plans the closures of blocks on one wiring; pure, nothing is driven."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, synced: Collection[str] | None = None) -> None:
+        """Take the wiring and the instruments that share a trigger line (None = all of them)."""
         self.wiring = wiring
         self._lines = wiring.switched
         self._channels = wiring.switched_channels
@@ -93,6 +98,7 @@ class Router:
         weights = np.int64(1) << np.arange(self._channels.size, dtype=np.int64)
         self._reach_mask = (reach * weights).sum(axis=1).astype(np.int64)
         self._types, self._type_of = np.unique(self._reach_mask, return_inverse=True)
+        self._owners = wiring.owners(self._channels, synced)
         self._known: dict[StepKey, list[Candidate]] = {}
 
     def plan(self, block: PulseBlock, before: NDArray[np.int64] | None = None) -> RoutePlan:
@@ -134,12 +140,12 @@ class Router:
                 raise self._too_many(demands, slots, int(np.flatnonzero(key_of == k)[0]), live)
         begin = self._local(start[self._lines])
         slot, mask = self._dense(slots, floats)
-        exact = best_map(slot, mask, begin, self._channels.size)
+        exact = best_map(slot, mask, begin, self._owners)
         if exact is None:
             most = max(1, int(np.sqrt(_WORK / max(slot.size, 1))))
             options = [o[:most] for o in options]
             counts = np.array([len(o) for o in options], dtype=np.int64)[key_of]
-            own, wide = _tables(options, self._channels.size)
+            own, wide = _tables(options, self._owners.of)
             slot = np.where(slot == _GROUND_SLOT, own.shape[2] - 1, slot).astype(np.int16)
             picked = choose(key_of, counts, own, wide, slot, mask, begin)
             exact = place(key_of, picked, own, slot, mask)
@@ -208,7 +214,7 @@ class Router:
         if key not in self._known:
             if len(self._known) > 10_000:
                 self._known.clear()
-            self._known[key] = candidates(key, self._channels.size)
+            self._known[key] = candidates(key, self._owners)
         return self._known[key]
 
     def _too_many(
@@ -226,24 +232,28 @@ class Router:
             "separate potentials at once", len(names) + 1, len(specs), "channels", step=step,
             where=where, too_many=True,
             note=f"{shown} and the other lines at 0 V cannot be shared out among "
-            f"{', '.join(s.name for s in specs)}",
+            f"{', '.join(s.name for s in specs)}"
+            + ("" if self._owners.all_synced else " (instruments without a common trigger line do "
+               "not take part in one step)"),
         )  # fmt: skip
 
 
 def _tables(
-    options: list[list[Candidate]], n_channels: int
+    options: list[list[Candidate]], instruments: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (n_keys, n_candidates, n_slots) channel bits, without and with spare channels.
 
-    Spare channels join the grounded lines, so that a line on one of them need not move.
+    Spare channels of instruments that take part anyway, and the rail, join the grounded lines, so
+    that a line on one of them need not move.
     """
-    everything = (1 << n_channels) - 1
     width = max(len(c) for o in options for c in o)
     own = np.zeros((len(options), max(len(o) for o in options), width), dtype=np.int64)
     wide = own.copy()
     for k, option in enumerate(options):
         for c, candidate in enumerate(option):
             used = [sum(1 << b for b in channels) for channels in candidate]
+            active = {instruments[b] for channels in candidate for b in channels} | {-1}
+            everything = sum(1 << b for b, i in enumerate(instruments) if i in active)
             own[k, c, : len(used) - 1] = wide[k, c, : len(used) - 1] = used[:-1]
             own[k, c, -1] = used[-1]
             wide[k, c, -1] = everything & ~sum(used[:-1])

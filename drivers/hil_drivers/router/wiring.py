@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from hil.capabilities import Range
 from hil.config.station import COMMON, Wire
 from hil.errors import ConfigError
 from hil.geometry import ArrayGeometry
+from hil_drivers.router.candidates import Owners
 
 MAX_SWITCHED = 62  # channels on the instrument side of the matrices; they are bits of an int64
 
@@ -114,6 +115,16 @@ class Wiring:
     def switched_channels(self) -> NDArray[np.int64]:
         """Channels on the instrument side of a matrix."""
         return np.flatnonzero(self.reach.any(axis=0))
+
+    def owners(self, channels: NDArray[np.int64], synced: Collection[str] | None = None) -> Owners:
+        """Return whose the given channels are; ``synced`` start together (None = all)."""
+        names = [self.channels[c].name.partition(".")[0] for c in channels]
+        known = sorted(set(names) - {COMMON})
+        together = known if synced is None else [n for n in known if n in synced]
+        return Owners(
+            tuple(-1 if name == COMMON else known.index(name) for name in names),
+            frozenset(known.index(n) for n in together),
+        )
 
     @cached_property
     def tied(self) -> dict[int, NDArray[np.int64]]:

@@ -1,0 +1,1 @@
+"""Calibration and contact checks of a rig."""

@@ -1,0 +1,1 @@
+"""The rig: several instruments behind the one interface of every array."""

@@ -1,0 +1,248 @@
+"""The backend of a rig: blocks become closures and runs, readings become measurement blocks."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hil.backend import Backend
+from hil.config.station import Wire
+from hil.errors import BackendError, HilError
+from hil.geometry import ArrayGeometry
+from hil.limits import LimitChecker, SafetyLimits
+from hil.measurement import MeasurementBlock
+from hil.program import Phase, PulseBlock
+from hil_drivers.instrument import Instrument
+from hil_drivers.rig import preview
+from hil_drivers.rig.channels import channel_limits, check_wiring, rig_capabilities, specs_of
+from hil_drivers.rig.job import Collector, Job, deliver, quantised
+from hil_drivers.rig.programs import RunBuilder
+from hil_drivers.rig.rack import Connect, Rack
+from hil_drivers.rig.reads import Lowered, averaged, can_superpose, level_by_level, unchanged
+from hil_drivers.router.errors import RouteRefused
+from hil_drivers.router.plan import RoutePlan, Router
+from hil_drivers.router.wiring import Wiring
+
+if TYPE_CHECKING:
+    from hil_drivers.calibration.table import Calibration
+
+
+class RigBackend(Backend):
+    """Several instruments as one array, by the wiring of a station file.
+
+    Args:
+        geometry: the array.
+        ways: every way of every line (:func:`hil.config.station.wires`).
+        instruments: constructed drivers by name, not open.
+        connect: opens a session with an instrument by name; also used for the second sessions of
+            :meth:`abort`.
+        limits: safety limits.
+        triggers: instrument name -> its line of the common trigger.
+        g_max_siemens: largest conductance of a device, for measuring ranges; 0 = not known.
+        calibration: corrections applied to readings.
+        name: printed first and stamped into every run.
+
+    Raises:
+        ConfigError: the wiring does not fit the array or the instruments, or would short sources.
+    """
+
+    def __init__(
+        self, geometry: ArrayGeometry, ways: Iterable[Wire], instruments: Mapping[str, Instrument],
+        connect: Connect, *, limits: SafetyLimits | None = None,
+        triggers: Mapping[str, str] | None = None, g_max_siemens: float = 0.0,
+        calibration: Calibration | None = None, name: str = "rig",
+    ) -> None:  # fmt: skip
+        self.ways = tuple(ways)
+        self.rack = Rack(instruments, connect, triggers)
+        self._g_max_siemens = g_max_siemens
+        self.calibration = calibration
+        self._wire(geometry)
+        super().__init__(geometry, rig_capabilities(self.router, self._limits), limits)
+        self.checker = RigChecker(self)
+        self.name = name
+        self.strategies: dict[str, int] = {}  #: what was done to suit the wiring -> blocks
+        self._job: Job | None = None
+        self._map = self._open_map()
+        self._end_ns = 0
+        self._wake = threading.Event()
+
+    def _wire(self, geometry: ArrayGeometry) -> None:
+        self._limits = channel_limits(self.rack.instruments)
+        self.wiring = Wiring.build(geometry, self.ways, specs_of(self._limits))
+        check_wiring(self.wiring, self.rack.instruments)
+        self.router = Router(self.wiring, self.rack.triggers)
+        self.builder = RunBuilder(self.wiring, self._limits, self._g_max_siemens)
+        self._port = np.unique(
+            np.concatenate([geometry.read_lines.plus, geometry.read_lines.minus])
+        )
+
+    def _open_map(self) -> np.ndarray:
+        return np.full(self.wiring.n_lines, -1, dtype=np.int64)
+
+    # -- life ------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self.rack.open()
+        # The models found may be able to do less than the widest of their family.
+        self._wire(self.geometry)
+        self.capabilities = rig_capabilities(self.router, self._limits)
+        self.checker = RigChecker(self)
+        self._map = self._open_map()
+        self._end_ns = 0
+        self._wake.clear()
+        if self.calibration is not None:
+            self.calibration.check(self.rack.instruments)
+
+    def _close(self) -> None:
+        self.rack.close()
+
+    def identify(self) -> str:
+        """Return the instruments, as found when open."""
+        return f"{self.name}: " + "; ".join(self.rack.identities())
+
+    def clock_ns(self) -> int:
+        """Return nanoseconds since open, never before the end of the last run."""
+        return max(super().clock_ns(), self._end_ns)
+
+    # -- planning --------------------------------------------------------------------------
+
+    def lower(self, block: PulseBlock) -> tuple[Lowered, RoutePlan]:
+        """Return the block as it will be driven and its closures; nothing is driven.
+
+        A read that asks for more potentials than the wiring has is driven one level at a time.
+
+        Raises:
+            RouteRefused: the wiring cannot do it.
+        """
+        lowered = averaged(unchanged(block))
+        try:
+            return lowered, self.router.plan(lowered.block, self._map)
+        except RouteRefused as refused:
+            if not (refused.too_many and can_superpose(block)):
+                raise
+            last, why = refused, refused.note
+        for one_line in (False, True):
+            lowered = averaged(level_by_level(unchanged(block), self._port, why, one_line=one_line))
+            try:
+                return lowered, self.router.plan(lowered.block, self._map)
+            except RouteRefused as refused:
+                if not refused.too_many:
+                    raise
+                last = refused
+        raise last
+
+    def job(self, block: PulseBlock) -> Job:
+        """Return everything that will be done for one block; nothing is driven.
+
+        Raises:
+            LimitError: wiring or instruments cannot do it.
+        """
+        lowered, plan = self.lower(block)
+        if block.phase is Phase.IDLE:
+            return Job(block, lowered, RoutePlan((), self._map), (), block)
+        runs = tuple(tuple(self.builder.runs(lowered.block, stage)) for stage in plan.stages)
+        level = lowered.block.level_v.copy()
+        width = lowered.block.width_s.copy()
+        for stage, stage_runs in zip(plan.stages, runs, strict=True):
+            lines_of = self._lines_of(stage.channel_of_line)
+            for run in stage_runs:
+                self.rack.sync(run)
+                for name, channels in self.rack.delivered(run).items():
+                    named = {f"{name}.{c}": d for c, d in channels.items()}
+                    deliver(lowered.block, run, named, lines_of, level, width)
+        return Job(block, lowered, plan, runs, quantised(lowered.block, level, width))
+
+    def _lines_of(self, channel_of_line: np.ndarray) -> dict[str, list[int]]:
+        out: dict[str, list[int]] = {}
+        for line, channel in enumerate(channel_of_line.tolist()):
+            if channel >= 0:
+                out.setdefault(self.wiring.channels[channel].name, []).append(line)
+        return out
+
+    def preview(self, programme: Iterable[PulseBlock]) -> list[str]:
+        """Return lines: what runs inside the instruments, what does not, and the predicted time."""
+        return preview.lines(self, programme)
+
+    # -- running ---------------------------------------------------------------------------
+
+    def _prepare(self, block: PulseBlock) -> PulseBlock:
+        self._job = self.job(block)
+        for note in self._job.lowered.notes:
+            self.strategies[note] = self.strategies.get(note, 0) + 1
+        return self._job.delivered
+
+    def _execute(self, block: PulseBlock) -> MeasurementBlock:
+        job, self._job = self._job, None
+        if job is None or job.delivered is not block:
+            raise BackendError(f"{self.name}: the block was not prepared")
+        if block.phase is Phase.IDLE:
+            return self._wait(block)
+        collector = Collector(job)
+        for stage, runs in zip(job.plan.stages, job.runs, strict=True):
+            self._map = self._open_map()
+            self.rack.route(stage.closures)
+            self._map = stage.channel_of_line
+            for run in runs:
+                start_ns = self.clock_ns() + 1
+                readings = self.rack.execute(run)
+                self._end_ns = start_ns + round(run.duration_s * 1e9)
+                collector.add(run, readings, start_ns)
+        if collector.missing:
+            raise BackendError(
+                f"{self.name}: {collector.missing} of {len(collector.t_ns)} readings did not come"
+            )
+        rows = collector.readings(self.capabilities.simulated)
+        return rows if self.calibration is None else self.calibration.apply(rows, job, self.wiring)
+
+    def _wait(self, block: PulseBlock) -> MeasurementBlock:
+        """Wait with every output off, as long as the block says, or until it is aborted."""
+        start_ns = self.clock_ns()
+        self._wake.wait(block.duration_s)
+        self._end_ns = start_ns + round(block.duration_s * 1e9)
+        return MeasurementBlock.empty(0)
+
+    # -- safety ----------------------------------------------------------------------------
+
+    def _safe_state(self) -> None:
+        """Outputs off, then relays open; an error already under way is not replaced."""
+        self._map = self._open_map()
+        under_way = sys.exception()
+        try:
+            self.rack.safe()
+        except HilError as exc:
+            if under_way is None:
+                raise
+            under_way.add_note(f"and the safe state was not confirmed: {exc}")
+
+    def _abort(self) -> None:
+        self._wake.set()
+        self.rack.abort()
+
+
+class RigChecker(LimitChecker):
+    """The limit check of a rig: levels and widths first, then whether the wiring can do it."""
+
+    def __init__(self, rig: RigBackend) -> None:
+        super().__init__(rig.geometry, rig.limits, rig.capabilities)
+        self._rig = rig
+
+    def check(self, block: PulseBlock, index: int | None = None) -> None:
+        """Raise LimitError when limits, wiring or instruments do not allow ``block``.
+
+        A filled template is checked by its corners; what a fill changes is planned when it is run.
+        """
+        template = block.template
+        known = template is not None and self in template.checked_by
+        super().check(block, index)
+        if known:
+            return
+        blocks = [block] if template is None else [*(template.corners or (template.block,))]
+        for one in blocks:
+            try:
+                self._rig.job(one)
+            except RouteRefused as refused:
+                raise refused.in_block(index) from refused

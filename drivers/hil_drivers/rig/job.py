@@ -1,0 +1,152 @@
+"""One block made ready: lowered, routed, cut into runs, and the plan of it in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.measurement import MeasurementBlock, Status, reading_index
+from hil.program import PulseBlock
+from hil_drivers.instrument import ChannelReadings, Delivered
+from hil_drivers.rig.programs import Run
+from hil_drivers.rig.reads import Lowered
+from hil_drivers.router.plan import RoutePlan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """What one block becomes.
+
+    Attributes:
+        asked: the block as it was asked for.
+        lowered: the block as it is driven.
+        plan: its stages.
+        runs: the runs of every stage.
+        delivered: the lowered block after quantisation.
+    """
+
+    asked: PulseBlock
+    lowered: Lowered
+    plan: RoutePlan
+    runs: tuple[tuple[Run, ...], ...]
+    delivered: PulseBlock
+
+    @property
+    def n_runs(self) -> int:
+        """Starts of the instruments."""
+        return sum(len(r) for r in self.runs)
+
+
+def deliver(
+    block: PulseBlock, run: Run, delivered: dict[str, Delivered], lines_of: dict[str, list[int]],
+    level_v: NDArray[np.float64], width_s: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Write what a run delivers into the levels and widths of its steps, in place."""
+    for name, d in delivered.items():
+        driven = d.level_v != 0.0
+        for line in lines_of[name]:
+            level_v[run.steps[driven], line] = d.level_v[driven]
+        used = driven | d.measure
+        at = run.steps[used]
+        if width_s.ndim == 1:
+            width_s[at] = d.width_s[used]
+        else:
+            for line in lines_of[name]:
+                width_s[at, line] = d.width_s[used]
+
+
+@dataclass(eq=False)
+class Collector:
+    """Gathers the readings of a job's runs into the rows that the block promises."""
+
+    job: Job
+    current_a: NDArray[np.float64] = field(init=False)
+    range_a: NDArray[np.float64] = field(init=False)
+    status: NDArray[np.uint32] = field(init=False)
+    t_ns: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        block = self.job.lowered.block
+        per_step = block.sense.sum(axis=1) * block.repeat
+        self._first = np.concatenate([[0], np.cumsum(per_step)])
+        self._sensed = block.sense.sum(axis=1)
+        self._rank = np.cumsum(block.sense, axis=1) - 1
+        n = int(self._first[-1])
+        self.current_a = np.full(n, np.nan)
+        self.range_a = np.full(n, np.nan)
+        self.status = np.full(n, int(Status.TIMEOUT), dtype=np.uint32)
+        self.t_ns = np.zeros(n, dtype=np.int64)
+
+    def add(self, run: Run, readings: dict[str, ChannelReadings], start_ns: int) -> None:
+        """Take the readings of one run that began at ``start_ns``."""
+        for channel, lines in run.sensed.items():
+            got = readings.get(channel)
+            if got is None:
+                continue
+            step = run.steps[got.step]
+            pulse = run.first_pulse[got.step] + got.pulse
+            rows = self._first[step] + pulse * self._sensed[step]
+            rows += self._rank[step, lines[got.step]]
+            self.current_a[rows] = got.current_a
+            self.range_a[rows] = got.range_a
+            self.status[rows] = got.status
+            self.t_ns[rows] = start_ns + got.t_ns
+
+    @property
+    def missing(self) -> int:
+        """Readings that no instrument gave."""
+        return int((self.t_ns == 0).sum())
+
+    def readings(self, simulated: bool) -> MeasurementBlock:
+        """Return the rows: averages formed, currents of steps with one origin added up."""
+        job, lowered = self.job, self.job.lowered
+        block, asked = lowered.block, job.asked
+        step, line, pulse = reading_index(block)
+        a_step, a_line, a_pulse = reading_index(asked)
+        out = MeasurementBlock.empty(a_step.size)
+        out.step[:], out.line[:], out.pulse[:] = a_step, a_line, a_pulse
+        first = np.concatenate([[0], np.cumsum(asked.sense.sum(axis=1) * asked.repeat)])
+        rank = np.cumsum(asked.sense, axis=1) - 1
+        origin = lowered.origin[step]
+        at = first[origin] + (pulse // lowered.averages) * asked.sense.sum(axis=1)[origin]
+        at += rank[origin, line]
+        current = np.zeros(a_step.size)
+        np.add.at(current, at, self.current_a / lowered.averages)
+        out.current_a[:] = current
+        span = np.zeros(a_step.size)
+        np.fmax.at(span, at, self.range_a)
+        out.range_a[:] = np.where(span > 0.0, span, np.nan)
+        out.status[:] = int(Status.SIMULATED) if simulated else 0
+        np.bitwise_or.at(out.status, at, self.status)
+        begin = np.full(a_step.size, np.iinfo(np.int64).max)
+        np.minimum.at(begin, at, self.t_ns)
+        out.t_ns[:] = begin
+        _share_starts(out)
+        width = job.delivered.step_width_s
+        of_step = np.zeros(asked.n_steps)
+        of_step[lowered.origin] = width
+        out.width_s[:] = of_step[a_step]
+        level = np.zeros(asked.state.shape)
+        level[lowered.origin] = np.where(block.sense, job.delivered.level_v, 0.0)
+        out.level_v[:] = level[a_step, a_line]
+        out.executed[:] = asked.repeat[a_step]
+        return out
+
+
+def _share_starts(rows: MeasurementBlock) -> None:
+    """Give lines sensed in one pulse the one start of that pulse: the earliest."""
+    if not len(rows):
+        return
+    new = np.ones(len(rows), dtype=np.bool_)
+    new[1:] = (rows.step[1:] != rows.step[:-1]) | (rows.pulse[1:] != rows.pulse[:-1])
+    begins = np.flatnonzero(new)
+    rows.t_ns[:] = np.minimum.reduceat(rows.t_ns, begins)[np.cumsum(new) - 1]
+
+
+def quantised(
+    lowered: PulseBlock, level: NDArray[np.float64], width: NDArray[np.float64]
+) -> PulseBlock:
+    """Return the block with the levels and widths that are delivered."""
+    return replace(lowered, level_v=level, width_s=width, template=None)

@@ -1,0 +1,269 @@
+"""From stages of equal closures to runs: what each channel of each instrument does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.errors import LimitError
+from hil.program import LineState, PulseBlock
+from hil_drivers.instrument import ChannelCapabilities, ChannelSteps
+from hil_drivers.router.demand import line_limits
+from hil_drivers.router.plan import Stage
+from hil_drivers.router.wiring import Wiring
+
+_DRIFT = 1e-4  # relative, that two instruments' clocks may differ by (50 ppm each)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One start of the instruments: steps of a block that run inside them without the computer.
+
+    Attributes:
+        steps: (n,) step of the block for each step of the run.
+        first_pulse: (n,) ordinal of its first pulse (a step with many repeats may be cut).
+        repeat: (n,) pulses.
+        programs: instrument -> channel -> what it does.
+        sensed: channel ``instrument.channel`` -> line that it measures.
+        paced: a trigger line has to pace every pulse, or clocks drift apart.
+    """
+
+    steps: NDArray[np.int64]
+    first_pulse: NDArray[np.int64]
+    repeat: NDArray[np.int64]
+    programs: Mapping[str, Mapping[str, ChannelSteps]]
+    sensed: Mapping[str, NDArray[np.int64]]
+    paced: bool
+
+    @property
+    def n_pulses(self) -> int:
+        """Pulses of the run."""
+        return int(self.repeat.sum())
+
+    @property
+    def n_readings(self) -> int:
+        """Readings of the run."""
+        return int(sum(s.n_readings for p in self.programs.values() for s in p.values()))
+
+    @property
+    def duration_s(self) -> float:
+        """Time of the pulses."""
+        first = next(iter(next(iter(self.programs.values())).values()))
+        return first.duration_s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    """What one channel does over the steps of a stage; ``line`` is the line that it measures."""
+
+    level_v: NDArray[np.float64]
+    width_s: NDArray[np.float64]
+    measure: NDArray[np.bool_]
+    line: NDArray[np.int64]
+
+
+class RunBuilder:
+    """Makes the runs of a stage.
+
+    Args:
+        wiring: lines and channels.
+        limits: channel capabilities as ``instrument.channel``.
+        g_max_siemens: largest conductance of a device, from which a measuring range is chosen when
+            the block names none; 0 = not known, the range then follows the limit.
+    """
+
+    def __init__(
+        self, wiring: Wiring, limits: Mapping[str, ChannelCapabilities], g_max_siemens: float = 0.0
+    ) -> None:
+        self.wiring, self.limits, self.g_max_siemens = wiring, limits, g_max_siemens
+        self._last: tuple[PulseBlock, NDArray[np.float64] | None] | None = None
+
+    def runs(self, block: PulseBlock, stage: Stage) -> Iterator[Run]:
+        """Yield the runs of one stage, in order.
+
+        Raises:
+            LimitError: the aperture does not fit, or a driven line is sensed in a part of a step.
+        """
+        steps = np.arange(stage.start, stage.stop)
+        steps = steps[block.repeat[steps] > 0]
+        paired = self._paired(block)
+        lines_of = self._lines_of(stage)
+        channels = sorted(lines_of)
+        period = self._period(block, steps, channels)
+        columns = {c: self._column(block, steps, lines_of[c]) for c in channels}
+        names = {c: self.wiring.channels[c].name for c in channels}
+        for at, first, repeat in self._chunks(block, steps, channels, columns):
+            run_steps = steps[at]
+            programs: dict[str, dict[str, ChannelSteps]] = {}
+            sensed: dict[str, NDArray[np.int64]] = {}
+            for c in channels:
+                column = columns[c]
+                level, measure = column.level_v[at], column.measure[at]
+                # Without a level or a reading the channel just holds 0 V through the period.
+                width = np.where((level == 0.0) & ~measure, period[at], column.width_s[at])
+                instrument, _, channel = names[c].partition(".")
+                programs.setdefault(instrument, {})[channel] = ChannelSteps.build(
+                    level, width, period[at], repeat=repeat, measure=measure,
+                    compliance_a=self._limit(block, run_steps, lines_of[c], level, paired),
+                    range_a=self._range(block, run_steps, lines_of[c], measure),
+                    aperture_s=_aperture(block, run_steps, measure),
+                )  # fmt: skip
+                if measure.any():
+                    sensed[names[c]] = column.line[at]
+            total_s = float((repeat * period[at]).sum())
+            shortest_s = float(block.step_width_s[run_steps].min(initial=math.inf))
+            yield Run(run_steps, first, repeat, programs, sensed,
+                      len(programs) > 1 and total_s * _DRIFT > shortest_s / 10)  # fmt: skip
+
+    def _lines_of(self, stage: Stage) -> dict[int, NDArray[np.int64]]:
+        """Return channel -> its lines, without the 0 V rail."""
+        out = {}
+        for channel in np.unique(stage.channel_of_line):
+            if channel >= 0 and self.wiring.channels[channel].name in self.limits:
+                out[int(channel)] = np.flatnonzero(stage.channel_of_line == channel)
+        return out
+
+    def _period(
+        self, block: PulseBlock, steps: NDArray[np.int64], channels: list[int]
+    ) -> NDArray[np.float64]:
+        """Return the pulse periods in seconds: the block's, or the instruments' shortest."""
+        shortest = max(
+            (self.limits[self.wiring.channels[c].name].min_period_s for c in channels), default=0.0
+        )
+        return np.maximum(block.period_s[steps], shortest)
+
+    def _column(
+        self, block: PulseBlock, steps: NDArray[np.int64], lines: NDArray[np.int64]
+    ) -> _Column:
+        """Return what a channel does; all its lines have equal levels."""
+        part = np.ix_(steps, lines)
+        driven = (block.state[part] == LineState.DRIVE) & (block.level_v[part] != 0.0)
+        level = np.where(driven, block.level_v[part], 0.0)
+        which = driven.argmax(axis=1)
+        row = np.arange(steps.size)
+        whole = block.step_width_s[steps]
+        width = whole
+        if block.width_s.ndim == 2:
+            width = np.where(driven[row, which], block.width_s[part][row, which], whole)
+        sense = block.sense[part]
+        measure = np.asarray(sense.any(axis=1))
+        partly = np.flatnonzero(measure & (width < whole * (1 - 1e-9)))
+        if partly.size:
+            k = int(partly[0])
+            raise LimitError(
+                "width of a sensed line", float(width[k]), float(whole[k]), "s",
+                step=int(steps[k]), where=self.wiring.geometry.line_name(int(lines[0])),
+                note="a line that is driven and sensed has to last the whole step",
+            )  # fmt: skip
+        return _Column(level[row, which], width, measure, lines[sense.argmax(axis=1)])
+
+    def _paired(self, block: PulseBlock) -> NDArray[np.float64] | None:
+        """Return the limits of lines that limit for those that cannot; kept for the last block."""
+        if self._last is None or self._last[0] is not block:
+            driven = (block.state == LineState.DRIVE) & (block.level_v != 0.0)
+            limits = line_limits(block, self.wiring, driven & (block.repeat > 0)[:, None])
+            self._last = block, None if limits is None else limits[1]
+        return self._last[1]
+
+    def _limit(
+        self, block: PulseBlock, steps: NDArray[np.int64], lines: NDArray[np.int64],
+        level: NDArray[np.float64], paired: NDArray[np.float64] | None,
+    ) -> float:  # fmt: skip
+        """Return the strictest limit of the channel's lines: it holds for their sum."""
+        if paired is not None:
+            return float(paired[np.ix_(steps, lines)].min())
+        if not (level != 0.0).any():
+            return math.inf
+        return float(block.compliance_a[lines].min())
+
+    def _range(
+        self, block: PulseBlock, steps: NDArray[np.int64], lines: NDArray[np.int64],
+        measure: NDArray[np.bool_],
+    ) -> float | None:  # fmt: skip
+        """Return the measuring range: the block's, else the largest current that can come."""
+        if not measure.any():
+            return None
+        if block.sensing.range_a is not None:
+            return block.sensing.range_a
+        if self.g_max_siemens <= 0.0:
+            return None
+        level = np.where(block.state[steps] == LineState.DRIVE, block.level_v[steps], 0.0)[measure]
+        own = level[:, lines[:1]]
+        port = np.unique(
+            np.concatenate([self.wiring.geometry.read_lines.plus,
+                            self.wiring.geometry.read_lines.minus])
+        )  # fmt: skip
+        others = np.abs(level[:, port] - own)
+        side = next(s for s in self.wiring.geometry.groups.values() if s.start <= lines[0] < s.stop)
+        others[:, (port >= side.start) & (port < side.stop)] = 0.0
+        return float(self.g_max_siemens * others.sum(axis=1).max()) or None
+
+    def _chunks(
+        self, block: PulseBlock, steps: NDArray[np.int64], channels: list[int],
+        columns: Mapping[int, _Column],
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:  # fmt: skip
+        """Yield (position in ``steps``, first pulse, pulses) of runs that fit the instruments."""
+        if not channels or not steps.size:
+            return
+        can = [self.limits[self.wiring.channels[c].name] for c in channels]
+        most = min(c.max_list_steps for c in can)
+        free = all(c.repeats_free for c in can)
+        readings = min((c.max_readings for c in can if c.can_measure), default=most)
+        measured = np.any([columns[c].measure for c in channels], axis=0)
+        several = len({self.wiring.channels[c].name.partition(".")[0] for c in channels}) > 1
+        start: list[tuple[int, int, int]] = []
+        room, room_read = most, readings
+        for k, step in enumerate(steps):
+            if several and start and bool(measured[k] != measured[k - 1]):
+                yield _triple(start)
+                start, room, room_read = [], most, readings
+            left, done = int(block.repeat[step]), 0
+            while left:
+                if room <= 0 or (measured[k] and room_read <= 0):
+                    yield _triple(start)
+                    start, room, room_read = [], most, readings
+                take = left if free else min(left, room)
+                if measured[k]:
+                    take = min(take, room_read)
+                    room_read -= take
+                start.append((k, done, take))
+                room -= 1 if free else take
+                left, done = left - take, done + take
+        if start:
+            yield _triple(start)
+
+
+def _triple(
+    rows: list[tuple[int, int, int]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    at, first, repeat = np.array(rows, dtype=np.int64).T
+    return at, first, repeat
+
+
+def _aperture(
+    block: PulseBlock, steps: NDArray[np.int64], measure: NDArray[np.bool_]
+) -> float | None:
+    """Return the aperture in seconds that leaves the settling time, None = the driver's choice.
+
+    Raises:
+        LimitError: settling and aperture do not fit into the shortest measured pulse.
+    """
+    if not measure.any():
+        return None
+    plan = block.sensing
+    wait_s = plan.settle_s + plan.delay_s
+    shortest_s = float(block.step_width_s[steps][measure].min())
+    asked = plan.aperture_s
+    if asked is None and wait_s <= shortest_s / 2:
+        return None
+    room_s = shortest_s - wait_s
+    if room_s <= 0.0 or (asked is not None and asked > room_s * (1 + 1e-9)):
+        raise LimitError(
+            "settling and aperture", wait_s + (asked or 0.0), shortest_s, "s",
+            step=int(steps[int(measure.argmax())]), note="they do not fit into the measured pulse",
+        )  # fmt: skip
+    return room_s if asked is None else asked

@@ -1,0 +1,273 @@
+"""The instruments of a rig and their sessions: open, route, run, make safe, abort."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from hil.errors import BackendError, HilError, LinkError
+from hil_drivers.instrument import (
+    ChannelReadings,
+    Delivered,
+    Instrument,
+    SourceInstrument,
+    SyncPlan,
+    SyncRole,
+)
+from hil_drivers.rig.channels import matrices, sources
+from hil_drivers.rig.programs import Run
+from hil_drivers.router.wiring import Crosspoint
+from hil_drivers.transport.session import Session
+
+Connect = Callable[[str], Session]  #: instrument name -> a new session with it
+
+_MARGIN_S = 2.0  # answers, settling of ranges and output relays
+_PER_READING_S = 1e-3
+_ABORT_WAIT_S = 2.0
+
+
+class Rack:
+    """Instruments by name; one thread uses it, only :meth:`abort` is for another one.
+
+    Args:
+        instruments: constructed, not open.
+        connect: opens a session with an instrument, also a second one while the first is in use.
+        triggers: the trigger line that each instrument shares with the others, by its own name.
+    """
+
+    def __init__(
+        self,
+        instruments: Mapping[str, Instrument],
+        connect: Connect,
+        triggers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.instruments = dict(instruments)
+        self.sources: dict[str, SourceInstrument] = sources(instruments)
+        self.matrices = matrices(instruments)
+        self.triggers = dict(triggers or {})
+        self._connect = connect
+        self._sessions: dict[str, Session] = {}
+        self._suspect: set[str] = set()
+        self._quiet = False  # every output is known to be off at 0 V
+        self._retired = 0
+        self.closed: frozenset[Crosspoint] | None = None  #: relays; None = not known
+        self.aborted = threading.Event()
+
+    # -- life ------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open every instrument, sources first, and leave all outputs off and all relays open.
+
+        Raises:
+            HilError: an instrument is not there or is another one; those opened are safe.
+        """
+        self.aborted.clear()
+        self._suspect.clear()
+        try:
+            for name in [*self.sources, *self.matrices]:
+                self._sessions[name] = self._connect(name)
+                self.instruments[name].open(self._sessions[name])
+            for matrix in self.matrices.values():
+                matrix.open_all()
+        except HilError as exc:
+            for name in list(self._sessions):
+                if self.instruments[name].identity is not None:
+                    try:
+                        self.instruments[name].safe()
+                    except HilError as more:
+                        exc.add_note(f"{name} could not be made safe: {more}")
+            self.close()
+            raise
+        self._quiet, self.closed = True, frozenset()
+
+    def close(self) -> None:
+        """Close all sessions; the safe state comes first, by the caller."""
+        for session in self._sessions.values():
+            self._retired += session.transactions
+            session.close()
+        self._sessions.clear()
+        self.closed = None
+
+    @property
+    def transactions(self) -> int:
+        """Messages sent to all instruments so far."""
+        return self._retired + sum(s.transactions for s in self._sessions.values())
+
+    def identities(self) -> list[str]:
+        """Return one line per instrument."""
+        return [
+            f"{name}: {self.instruments[name].identity or 'not open'}"
+            for name in [*self.sources, *self.matrices]
+        ]
+
+    # -- relays ----------------------------------------------------------------------------
+
+    def route(self, wanted: frozenset[Crosspoint]) -> None:
+        """Close exactly these relays, break before make over all matrices, every source off.
+
+        Raises:
+            ReadbackError: a relay or an output is not as it should be.
+        """
+        if wanted == self.closed:
+            return
+        if not self._quiet:
+            for source in self.sources.values():
+                source.safe()
+            self._quiet = True
+        before, self.closed = self.closed or frozenset(), None
+        moving = {m for m, _ in before ^ wanted}
+        if len(moving) == 1:
+            name = next(iter(moving))
+            self.matrices[name].route(_on(wanted, name))
+        else:
+            for name in sorted(moving):
+                surplus = _on(before - wanted, name)
+                if surplus:
+                    self.matrices[name].open_relays(surplus)
+            for name in sorted(moving):
+                missing = _on(wanted - before, name)
+                if missing:
+                    self.matrices[name].close(missing)
+        self.closed = wanted
+
+    # -- runs ------------------------------------------------------------------------------
+
+    def sync(self, run: Run) -> dict[str, SyncPlan]:
+        """Return each instrument's part in a common start.
+
+        Raises:
+            BackendError: several instruments take part and one has no trigger line.
+        """
+        names = list(run.programs)
+        if len(names) == 1:
+            return {names[0]: SyncPlan()}
+        lacking = [n for n in names if n not in self.triggers]
+        if lacking:
+            raise BackendError(
+                f"{' and '.join(names)} have to start together, but {lacking[0]} has no trigger "
+                "line: wire one and name it by `trigger` in its [[instrument]]"
+            )
+        return {
+            name: SyncPlan(SyncRole.MASTER if k == 0 else SyncRole.FOLLOWER, self.triggers[name],
+                           run.paced)
+            for k, name in enumerate(names)
+        }  # fmt: skip
+
+    def delivered(self, run: Run) -> dict[str, Mapping[str, Delivered]]:
+        """Return what the run would deliver, by instrument; nothing is sent."""
+        return {n: self.sources[n].delivered(p) for n, p in run.programs.items()}
+
+    def execute(self, run: Run) -> dict[str, ChannelReadings]:
+        """Load, start, wait and collect one run; outputs are off again when it returns.
+
+        Returns:
+            readings by ``instrument.channel``.
+        """
+        plans = self.sync(run)
+        self._quiet = False
+        try:
+            for name, programs in run.programs.items():
+                self.sources[name].load(programs, plans[name])
+            self._refuse_aborted()
+            for name in reversed(list(run.programs)):  # followers are armed before the master
+                self.sources[name].start()
+            timeout_s = run.duration_s * 1.2 + _MARGIN_S + _PER_READING_S * run.n_readings
+            for name in run.programs:
+                self.sources[name].wait(timeout_s)
+            self._refuse_aborted()
+            out = {}
+            for name in run.programs:
+                for channel, readings in self.sources[name].collect().items():
+                    out[f"{name}.{channel}"] = readings
+        except LinkError as exc:
+            self._suspect |= {n for n in run.programs if self._address(n) == exc.address}
+            raise
+        self._quiet = True
+        return out
+
+    def _address(self, name: str) -> str:
+        session = self._sessions.get(name)
+        return "" if session is None else session.address
+
+    def _refuse_aborted(self) -> None:
+        if self.aborted.is_set():
+            raise BackendError("aborted: outputs were switched off while a block was running")
+
+    # -- safe state ------------------------------------------------------------------------
+
+    def safe(self) -> None:
+        """Outputs to 0 V and off, then relays open, each read back; every instrument is tried.
+
+        An instrument whose link failed gets a new session and a device clear first, so that
+        nothing that is still queued in it runs afterwards.
+
+        Raises:
+            HilError: the first failure, after all others were tried.
+        """
+        failed: list[HilError] = []
+        for group in (self.sources, self.matrices):
+            for name, instrument in group.items():
+                if name in self._sessions:
+                    try:
+                        self._safe_one(name, instrument)
+                    except HilError as exc:
+                        failed.append(exc)
+            if group is self.sources:
+                self._quiet = not failed
+        self.closed = None if failed else frozenset()
+        if failed:
+            for more in failed[1:]:
+                failed[0].add_note(f"and: {more}")
+            raise failed[0]
+
+    def _safe_one(self, name: str, instrument: Instrument) -> None:
+        if name not in self._suspect:
+            try:
+                instrument.safe()
+            except LinkError:
+                self._suspect.add(name)
+            else:
+                return
+        old = self._sessions[name]
+        self._retired += old.transactions
+        old.close()
+        session = self._connect(name)
+        self._sessions[name] = session
+        session.clear()
+        instrument.open(session)
+        instrument.safe()
+        self._suspect.discard(name)
+
+    def abort(self) -> None:
+        """Switch every source off through second sessions, all at once, from any thread.
+
+        Raises:
+            HilError: an instrument could not be reached; the others are off.
+        """
+        self.aborted.set()
+        failures: list[HilError] = []
+
+        def one(name: str) -> None:
+            try:
+                session = self._connect(name)
+                try:
+                    self.sources[name].abort(session)
+                finally:
+                    session.close()
+            except HilError as exc:
+                failures.append(exc)
+
+        threads = [threading.Thread(target=one, args=(n,), daemon=True) for n in self.sources
+                   if n in self._sessions]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(_ABORT_WAIT_S)
+        if any(thread.is_alive() for thread in threads):
+            failures.append(LinkError("an instrument does not answer the abort"))
+        if failures:
+            raise failures[0]
+
+
+def _on(points: frozenset[Crosspoint], matrix: str) -> frozenset[str]:
+    return frozenset(p for m, p in points if m == matrix)
