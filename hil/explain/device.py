@@ -71,6 +71,8 @@ def seen(geometry: ArrayGeometry, block: PulseBlock, step: int, cell: tuple[int,
         (end, (v_plus if w_plus >= end else 0.0) - (v_minus if w_minus >= end else 0.0))
         for end in ends
     )
+    if all(v == 0.0 for _, v in spans):
+        spans = ()
     largest = max(spans, key=lambda s: abs(s[1]), default=(0.0, 0.0))
     chosen = int(block.selected[step, plus]) + int(block.selected[step, minus])
     selection: Selection

@@ -294,8 +294,9 @@ def _finish(axes: Sequence[Axes], found: Waveforms) -> None:
     span = last.end_x - first.x
     places: list[tuple[float, str]] = []
     for pulse in found.pulses:
-        if not places or pulse.x - places[-1][0] > 0.085 * span:
-            text = "0" if pulse.t_s == 0 else format_quantity(pulse.t_s, "s", digits=4)
+        text = "0" if pulse.t_s == 0 else format_quantity(pulse.t_s, "s", digits=4)
+        far = not places or pulse.x - places[-1][0] > 0.085 * span
+        if far and (not places or text != places[-1][1]):
             places.append((pulse.x, text))
     bottom.set_xticks([x for x, _ in places], [text for _, text in places])
     bottom.set_xlabel("time (start of the step; not to scale)", fontsize=9, color=_INK)

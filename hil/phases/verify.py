@@ -15,7 +15,6 @@ need ``erase_first``; an overshoot of such a cell then stays and ends as ``stuck
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +29,7 @@ from hil.phases.verify_settings import (
     checked_targets,
     outcome_counts,
 )
+from hil.phases.verify_state import VerifyState
 from hil.phases.writing import erase_rows, program_counts
 from hil.procedure import ArrayContext, Procedure, Steps
 from hil.program import BoolArray, FloatArray, Phase, PulseBlock
@@ -44,41 +44,6 @@ __all__ = [
     "write_verify",
 ]
 _MISREADS = 3  # readings without a number before a cell is given up
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cells:
-    """What the loop keeps of every chosen cell, arrays of length n."""
-
-    row: NDArray[np.int64]
-    col: NDArray[np.int64]
-    target: FloatArray
-    g: FloatArray
-    pulses: NDArray[np.int64]
-    sign: NDArray[np.int64]  # direction of the last pulses, 0 = none yet
-    held: NDArray[np.int64]  # pulses given since the ramp started
-    step: FloatArray  # siemens per pulse last observed, 0 = not known
-    burst: NDArray[np.int64]  # pulses given before the coming read
-    mark_g: FloatArray  # conductance at the start of the window that decides about `stuck`
-    low_g: FloatArray  # extremes read since then
-    high_g: FloatArray
-    mark_pulses: NDArray[np.int64]
-    misreads: NDArray[np.int64]
-    outcome: NDArray[np.str_]
-
-    @classmethod
-    def of(cls, mask: BoolArray, targets: FloatArray) -> _Cells:
-        row, col = np.nonzero(mask)
-
-        def zeros() -> NDArray[np.int64]:
-            return np.zeros(row.size, dtype=np.int64)
-
-        nan = np.full(row.size, np.nan)
-        return cls(
-            row, col, targets[row, col], nan, zeros(), zeros(), zeros(), np.zeros(row.size),
-            zeros(), nan.copy(), nan.copy(), nan.copy(), zeros(), zeros(),
-            np.full(row.size, "", dtype="<U10"),
-        )  # fmt: skip
 
 
 def write_verify(
@@ -144,7 +109,7 @@ class _Loop:
                 field="tolerance",
             )
         self.checker = LimitChecker(geometry, context.limits, context.capabilities)
-        self.cells = _Cells.of(self.mask, self.targets)
+        self.cells = VerifyState.of(self.mask, self.targets)
         self.erase = self._erase() if s.erase_first else None
         for sign in (1, -1):
             if self.mask.any():
