@@ -128,7 +128,7 @@ class RefreshTable(Table):
 
     every: Count = 100
     threshold: Part = 0.5
-    floor: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    floor: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     mode: Literal["open-loop", "write-verify"] = "open-loop"
     passes: Annotated[int, Field(strict=True, ge=1, le=10)] = 1
     reset_margin: Annotated[float, Field(ge=1.0, le=10.0)] = 1.5
@@ -263,7 +263,8 @@ slots = 1                # pulse slots per sample
 
 [refresh]                # only for M3 and M3'
 every = 100              # samples
-threshold = 0.5          # share of the window
+threshold = 0.5          # share of the window that the further device has used ...
+floor = 0.3              # ... and the nearer one, for a refresh to pay
 mode = "open-loop"       # or "write-verify"
 
 [schedule]

@@ -25,7 +25,7 @@ PROGRESS_EVERY = 50
 
 #: Called with (samples done, samples in all).
 OnProgress = Callable[[int, int], None]
-#: Called with a kind (``epoch``, ``refresh``, …) and its fields; fits ``RunFolder.event``.
+#: Called with a kind (``epoch``, ``response``, …) and its fields, e.g. for ``RunFolder.event``.
 OnEvent = Callable[[str, dict[str, Any]], None]
 
 
@@ -182,7 +182,7 @@ class Trainer:
             right += int(output.argmax() == y[k])
             self._done += 1
             if self.refresh is not None and self._done % self.refresh_every == 0:
-                refreshed += self._refresh(self.refresh)
+                refreshed += self.refresh.run()
             if self._on_progress is not None and self._done % PROGRESS_EVERY == 0:
                 self._on_progress(self._done, self._total)
         last = epoch == len(self.orders) - 1
@@ -197,11 +197,3 @@ class Trainer:
             ClipCount(after.drawn - before.drawn, after.clipped - before.clipped).fraction,
             time.perf_counter() - begin,
         )  # fmt: skip
-
-    def _refresh(self, refresh: Refresh) -> Refreshed:
-        done = refresh.run()
-        if done.pairs and self._on_event is not None:
-            self._on_event(
-                "refresh", {"sample": self._done, "pairs": done.pairs, "pulses": done.pulses}
-            )
-        return done

@@ -87,12 +87,13 @@ class PairRule:
             RuleError: an activity is negative, or an activity or error is NaN.
         """
         size = np.abs(delta)
-        if not (x.min(initial=0.0) >= 0.0 and np.isfinite(size.sum() + x.sum())):
+        # Extremes pass NaN on, so two reductions check everything.
+        if not (x.min(initial=0.0) >= 0.0 and size.max(initial=0.0) < np.inf):
             raise RuleError("activities must be at least 0, and neither they nor errors NaN")
         if self.dead_zone:
-            size = np.where(size > self.dead_zone, size, 0.0)
+            size *= size > self.dead_zone
         rows, cols = self.trigger.coincidences(x, size, rng)
-        if len(rows) == 0 or not rows.any() or not cols.any():
+        if not (cols.any() and rows.any()):
             return ()
         up, down = cols & (delta > 0.0), cols & (delta < 0.0)
         out: list[UpdateSlots] = []
@@ -100,7 +101,7 @@ class PairRule:
             part = slice(start, start + MAX_SLOTS_PER_BLOCK)
             for polarity, device in _PHASES[self.method]:
                 out.append(_phase(polarity, device, rows[part], up[part], down[part]))
-        return [p for p in out if p.plus.any() or p.minus.any()]
+        return out
 
 
 def _phase(
