@@ -1,0 +1,199 @@
+"""Pulse generators: trains as bursts of one pulse, or as a downloaded waveform on a time grid."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.errors import LimitError
+from hil_drivers.gridlist import GridList, grid_lists
+from hil_drivers.lowering import check_shared, quantise
+from hil_drivers.scpi_source import ScpiSource
+from hil_drivers.steps import (
+    RELATIVE,
+    SOFTWARE_START,
+    ChannelCapabilities,
+    ChannelReadings,
+    ChannelSteps,
+    Delivered,
+    RunEstimate,
+    SpotReading,
+    SyncPlan,
+    SyncRole,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Train:
+    """One channel's train.
+
+    ``codes`` None = ``cycles`` identical pulses of the burst mode; else ``cycles`` times the
+    waveform of ``codes``, with ``full_v`` at the full code and ``point_s`` a point. A waveform
+    begins with a point of 0 V, the level at which the output waits for its trigger.
+    """
+
+    delivered: Delivered
+    cycles: int
+    codes: NDArray[np.int64] | None
+    point_s: float
+    full_v: float
+
+
+class PulseGenerator(ScpiSource):
+    """A voltage source that cannot measure and cannot limit current.
+
+    Levels are those at the load that the settings name; a negative, a held or a mixed train becomes
+    a waveform. ``wait`` of a follower must come after that of the master.
+    """
+
+    full_code = 1  #: code of the positive full scale of a waveform
+    longest_waveform = 1  #: points
+    fewest_points = 1
+    shortest_point_s = 1e-9
+    burst_cycles = 1_000_000
+
+    _trains: Mapping[str, Train] | None = None
+    _sync = SOFTWARE_START
+    _ends_s = 0.0
+
+    @abstractmethod
+    def _train_commands(self, channel: str, train: Train, sync: SyncPlan) -> None:
+        """Send what sets one channel up for its train; outputs stay off."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """``1`` and, on two-channel models, ``2``."""
+        return ("1", "2") if self._two_channels() else ("1",)
+
+    @abstractmethod
+    def _two_channels(self) -> bool:
+        """Whether the model found has two channels."""
+
+    def _lowered(self, programs: Mapping[str, ChannelSteps]) -> dict[str, Train]:
+        check_shared(programs, self.name)
+        out = {}
+        for channel, steps in programs.items():
+            self._own(channel)
+            can = self.channel_capabilities(channel)
+            out[channel] = self._train(channel, steps, can)
+        return out
+
+    def _train(self, channel: str, steps: ChannelSteps, can: ChannelCapabilities) -> Train:
+        where = f"{self.name}.{channel}"
+        d = quantise(steps, can, where, level_resolution_v=0.0)
+        n_pulses = int(d.repeat.sum())
+        if self._is_burst(d) and n_pulses <= self.burst_cycles:
+            levels = np.round(d.level_v / can.level_v.resolution) * can.level_v.resolution
+            return Train(replace(d, level_v=levels), n_pulses, None, 0.0, float(levels[0]))
+        full_v = max(float(np.abs(d.level_v).max()), self._smallest_full_v())
+        codes = np.round(d.level_v / full_v * self.full_code).astype(np.int64)
+        d = replace(d, level_v=codes / self.full_code * full_v)
+        grid = grid_lists({channel: d}, grid_s=can.width_s.resolution,
+                          shortest_unit_s=self.shortest_point_s,
+                          longest_list=self.longest_waveform - 1, most_points=2**62,
+                          name=self.name)[channel]  # fmt: skip
+        points = np.round(grid.levels_v / full_v * self.full_code).astype(np.int64)
+        return self._waveform(d, points, grid, full_v, where)
+
+    def _waveform(
+        self, d: Delivered, points: NDArray[np.int64], grid: GridList, full_v: float, where: str
+    ) -> Train:
+        """Put the point of 0 V in front without making the period of a cycle longer."""
+        cycles = grid.cycles
+        if cycles > 1 and points[-1] == 0:
+            points = points[:-1]
+        elif cycles > 1:
+            points, cycles = np.tile(points, cycles), 1
+        points = np.concatenate([[0], points])
+        finer = math.ceil(self.fewest_points / len(points))
+        points = np.repeat(points, finer)
+        for quantity, value, limit in (("points of a waveform", len(points), self.longest_waveform),
+                                       ("cycles of a burst", cycles, self.burst_cycles)):  # fmt: skip
+            if value > limit:
+                raise LimitError(quantity, value, limit, "", where=where)
+        return Train(d, cycles, points, grid.unit_s / finer, full_v)
+
+    def _is_burst(self, d: Delivered) -> bool:
+        """One positive pulse repeated, with a gap between pulses that the burst mode can do."""
+        same = all(np.allclose(x, x[0], rtol=RELATIVE, atol=0)
+                   for x in (d.level_v, d.width_s, d.period_s))  # fmt: skip
+        gap_s = float(d.period_s[0] - d.width_s[0])
+        return same and d.level_v[0] >= self._smallest_full_v() and gap_s >= self._shortest_gap_s()
+
+    @abstractmethod
+    def _smallest_full_v(self) -> float:
+        """Smallest amplitude in volts at the load."""
+
+    @abstractmethod
+    def _shortest_gap_s(self) -> float:
+        """Shortest time at 0 V between two pulses of a burst, in seconds."""
+
+    def delivered(self, programs: Mapping[str, ChannelSteps]) -> Mapping[str, Delivered]:
+        """Return the steps on the instrument's grids; nothing is sent."""
+        return {c: t.delivered for c, t in self._lowered(programs).items()}
+
+    def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
+        """Return two or three messages per channel and three for start, done and errors."""
+        trains = self._lowered(programs)
+        messages = sum(1 if t.codes is None else 3 for t in trains.values())
+        kinds = ", ".join(
+            f"{c}: {'burst' if t.codes is None else f'{len(t.codes)} points'}"
+            for c, t in trains.items()
+        )
+        steps = next(iter(programs.values()))
+        return RunEstimate(messages + 4, steps.duration_s + 20e-3, True, kinds)
+
+    def load(
+        self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
+    ) -> Mapping[str, Delivered]:
+        """Set every channel up for its train; errors are polled here too."""
+        trains = self._lowered(programs)
+        sync = sync or SOFTWARE_START
+        if sync.role is not SyncRole.SOFTWARE and (sync.line != "EXT" or sync.each_pulse):
+            raise LimitError("trigger line", 0, 1, "", where=self.name,
+                             note=f"EXT starts a whole run, not {sync.line!r}")  # fmt: skip
+        for channel, train in trains.items():
+            self._train_commands(channel, train, sync)
+        self.check_errors(self._last)
+        self._trains = trains
+        self._sync = sync
+        return {c: t.delivered for c, t in trains.items()}
+
+    def _duration_s(self) -> float:
+        first = next(iter((self._trains or {}).values()))
+        return float((first.delivered.repeat * first.delivered.period_s).sum())
+
+    def start(self) -> None:
+        """Outputs on and trigger, or outputs on and wait for the trigger socket."""
+        super().start()
+        self._ends_s = time.monotonic() + self._duration_s()
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when the outputs are off; a follower is switched off here, after its duration."""
+        if self._sync.role is SyncRole.FOLLOWER:
+            time.sleep(max(0.0, min(self._ends_s - time.monotonic(), timeout_s)))
+            self._send(*self._off())
+        super().wait(timeout_s)
+
+    def collect(self) -> Mapping[str, ChannelReadings]:
+        """A pulse generator measures nothing."""
+        return {}
+
+    def measure_once(
+        self,
+        channel: str,
+        *,
+        level_v: float,
+        compliance_a: float,
+        range_a: float | None = None,
+        aperture_s: float | None = None,
+    ) -> SpotReading:
+        """Refuse: a pulse generator cannot measure."""
+        raise LimitError("readings", 1, 0, "", where=f"{self.name}.{channel}",
+                         note="a pulse generator cannot measure")  # fmt: skip
