@@ -20,6 +20,7 @@ def target_charge_coulomb(
     if (
         len(readings) == n_targets * lines.size
         and block.n_steps == n_targets
+        and (n_targets == 0 or (block.target[0] == 0 and block.target[-1] == n_targets - 1))
         and bool((block.repeat == 1).all())
     ):
         return charge_c.reshape(n_targets, lines.size)
