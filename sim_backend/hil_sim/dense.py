@@ -12,7 +12,8 @@ from hil.measurement import Status
 from hil.program import LineState, PulseBlock
 from hil_sim.kernels import law as lw
 from hil_sim.kernels import sense, solved, steps
-from hil_sim.readout import Network, Solution
+from hil_sim.nodes import Network
+from hil_sim.readout import Solution
 
 if TYPE_CHECKING:
     from hil_sim.sim_array import SimArray

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hil_sim.backend import SimBackend
-from hil_sim.readout import IdealReadout, Network
+from hil_sim.nodes import Network
+from hil_sim.readout import IdealReadout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import Bench, T, V, changed
@@ -197,6 +198,39 @@ def test_reads_with_widths_average_over_the_step(bench):
     assert m.current_a[1] == pytest.approx(-(0.1 * 10e-6 + 0.2 * 40e-6 / 4))
     floating = one.drive({"WL0": 0.1, "WL1": 0.2}, widths, sense="WL0 BL0 BL1", floats="")
     assert floating.current_a == pytest.approx(m.current_a)
+
+
+@given(
+    seed=st.integers(0, 100_000), rows=st.integers(1, 12), cols=st.integers(1, 12),
+    law=st.sampled_from(["ohmic", "sinh", "saturating", "rectifying"]), gated=st.booleans(),
+    scale=st.sampled_from(["0.05 V", "0.2 V", "0.8 V"]),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_floating_lines_limits_and_transistors_always_settle(seed, rows, cols, law, gated, scale):
+    rng = np.random.default_rng(seed)
+    table = {"law": law, "read_voltage": "0.1 V"}
+    table |= {"scale": scale} if law in ("sinh", "saturating") else {}
+    table |= {"ratio": 1000.0} if law == "rectifying" else {}
+    gate = {"threshold": "0.5 V", "transconductance": "20 uS"}
+    cell = {"cell": "1T1R", "transistor": gate} if gated else {}
+    g0 = 10 ** rng.uniform(-6, -4, (rows, cols))
+    one = Bench(changed("ideal", current=table, **cell), rows, cols, g0=g0)
+    names = [one.geometry.line_name(k) for k in range(one.geometry.n_lines)]
+    kinds = rng.integers(0, 3, len(names))
+    levels = {n: float(rng.uniform(-1.1, 1.1)) for n, k in zip(names, kinds, strict=True) if k == 2}
+    if gated:
+        levels |= {f"GL{i}": float(rng.choice([0.0, 0.8, 3.0])) for i in range(rows)}
+    limit = np.where(rng.random(len(names)) < 0.4, 10 ** rng.uniform(-7, -3, len(names)), np.inf)
+    floats = " ".join(n for n, k in zip(names, kinds, strict=True) if k == 0 and n not in levels)
+    m = one.drive(levels, T, floats=floats, sense=" ".join(names), compliance_a=limit)
+    driven = np.array([n in levels for n in names])
+    assert abs(m.current_a.sum()) <= 1e-9 * max(abs(m.current_a).max(), 1e-8)
+    assert (np.abs(m.current_a)[driven] <= limit[driven] * (1 + 1e-6)).all()
+    flagged = (m.status & np.uint32(Status.I_COMPLIANCE)) != 0
+    kept_level = np.array(
+        [m.level_v[k] == np.float32(levels.get(n, 0.0)) for k, n in enumerate(names)]
+    )
+    assert (flagged | kept_level)[driven].all()
 
 
 class _Lossy(IdealReadout):

@@ -202,7 +202,10 @@ def run_steps(
     n_lines = state.shape[1]
     most = max(n_rows, n_cols)
     promises = out[0].size > 0
-    limits = compliance_a.min() < np.inf
+    n_limits = 0
+    for k in range(n_lines):
+        n_limits += compliance_a[k] < np.inf
+    limits = n_limits > 0
     read_rows, write_rows, erase_plus = rows[READ], rows[WRITE], rows[ERASE_PLUS]
     no_gates = np.empty(0, np.int64)
     line_v, line_s = np.empty(n_lines), np.empty(n_lines)
