@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -118,6 +119,7 @@ class InstrumentTable(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     driver: str
     resource: str  #: VISA resource string or serial port
+    trigger: str | None = None  #: its line of the trigger that all instruments with one share
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
@@ -155,6 +157,7 @@ class Station(Table):
     instrument: tuple[InstrumentTable, ...] = ()
     wiring: tuple[WireTable, ...] = ()
     twin: TwinTable = TwinTable()
+    calibration: str | None = None  #: calibration file, relative to the station file
     path: Annotated[Path | None, Field(exclude=True)] = None
 
     @model_validator(mode="before")
@@ -244,6 +247,14 @@ class Station(Table):
             raise ConfigError(f"no array is called {name!r}; there are {', '.join(self.arrays)}",
                               path=self.path, field="array")  # fmt: skip
         return self.arrays[name]
+
+    def at(self, resources: Mapping[str, str]) -> Station:
+        """Return the station with its instruments at other VISA resources, by instrument name."""
+        moved = tuple(
+            i.model_copy(update={"resource": resources.get(i.name, i.resource)})
+            for i in self.instrument
+        )
+        return self.model_copy(update={"instrument": moved})
 
     def beside(self, name: str) -> Path:
         """Return a path relative to the station file's folder."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hil.backend import Backend
+from hil.capabilities import Capabilities
 from hil.config.station import Wire
 from hil.errors import BackendError, HilError
 from hil.geometry import ArrayGeometry
@@ -44,6 +46,8 @@ class RigBackend(Backend):
         triggers: instrument name -> its line of the common trigger.
         g_max_siemens: largest conductance of a device, for measuring ranges; 0 = not known.
         calibration: corrections applied to readings.
+        simulated: the instruments are emulated; every reading says so.
+        wait: waits that many seconds with outputs off; None = wall time, ended early by an abort.
         name: printed first and stamped into every run.
 
     Raises:
@@ -54,14 +58,16 @@ class RigBackend(Backend):
         self, geometry: ArrayGeometry, ways: Iterable[Wire], instruments: Mapping[str, Instrument],
         connect: Connect, *, limits: SafetyLimits | None = None,
         triggers: Mapping[str, str] | None = None, g_max_siemens: float = 0.0,
-        calibration: Calibration | None = None, name: str = "rig",
+        calibration: Calibration | None = None, simulated: bool = False,
+        wait: Callable[[float], object] | None = None, name: str = "rig",
     ) -> None:  # fmt: skip
         self.ways = tuple(ways)
         self.rack = Rack(instruments, connect, triggers)
         self._g_max_siemens = g_max_siemens
         self.calibration = calibration
         self._wire(geometry)
-        super().__init__(geometry, rig_capabilities(self.router, self._limits), limits)
+        self._simulated = simulated
+        super().__init__(geometry, self._capabilities(), limits)
         self.checker = RigChecker(self)
         self.name = name
         self.strategies: dict[str, int] = {}  #: what was done to suit the wiring -> blocks
@@ -69,6 +75,7 @@ class RigBackend(Backend):
         self._map = self._open_map()
         self._end_ns = 0
         self._wake = threading.Event()
+        self._wait_s = wait if wait is not None else self._wake.wait
 
     def _wire(self, geometry: ArrayGeometry) -> None:
         self._limits = channel_limits(self.rack.instruments)
@@ -80,6 +87,10 @@ class RigBackend(Backend):
             np.concatenate([geometry.read_lines.plus, geometry.read_lines.minus])
         )
 
+    def _capabilities(self) -> Capabilities:
+        found = rig_capabilities(self.router, self._limits)
+        return replace(found, simulated=self._simulated)
+
     def _open_map(self) -> np.ndarray:
         return np.full(self.wiring.n_lines, -1, dtype=np.int64)
 
@@ -89,7 +100,7 @@ class RigBackend(Backend):
         self.rack.open()
         # The models found may be able to do less than the widest of their family.
         self._wire(self.geometry)
-        self.capabilities = rig_capabilities(self.router, self._limits)
+        self.capabilities = self._capabilities()
         self.checker = RigChecker(self)
         self._map = self._open_map()
         self._end_ns = 0
@@ -201,7 +212,7 @@ class RigBackend(Backend):
     def _wait(self, block: PulseBlock) -> MeasurementBlock:
         """Wait with every output off, as long as the block says, or until it is aborted."""
         start_ns = self.clock_ns()
-        self._wake.wait(block.duration_s)
+        self._wait_s(block.duration_s)
         self._end_ns = start_ns + round(block.duration_s * 1e9)
         return MeasurementBlock.empty(0)
 

@@ -1,0 +1,194 @@
+"""The entry point ``rig`` of ``hil.backends``: real instruments as a station file wires them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hil import registry
+from hil.config.station import COMMON, wires
+from hil.errors import BackendUnavailable, ConfigError
+from hil.operating import OperatingPoint
+from hil.registry import INSTRUMENTS, found
+from hil_drivers.instrument import Instrument
+
+if TYPE_CHECKING:
+    from hil.config.station import ArrayTable, InstrumentTable, Station
+    from hil_drivers.rig.backend import RigBackend
+    from hil_drivers.transport import WireLog
+    from hil_drivers.transport.session import Session
+
+_STATION = """\
+# A rig: dual source-measure unit and switch matrix. Every line reaches both channels and 0 V.
+schema = 1
+name = "bench"
+
+[[array]]
+rows = 4
+cols = 4
+
+[drive]
+g_min = "1 uS"
+g_max = "100 uS"
+read_voltage = "0.2 V"
+read_width = "1 ms"
+potentiate_voltage = "1.5 V"
+depress_voltage = "-1.5 V"
+write_width = "200 us"
+gap = "100 us"
+coding = "amplitude"
+
+[[instrument]]
+name = "smu"
+driver = "keithley-2600b"
+resource = "TCPIP0::192.168.0.5::5025::SOCKET"
+
+[[instrument]]
+name = "mux"
+driver = "keithley-707b"
+resource = "TCPIP0::192.168.0.6::5025::SOCKET"
+
+# A span: the last two digits of the crosspoint count up with the lines.
+[[wiring]]
+line = "WL0:4"
+channel = "smu.a"
+crosspoint = "mux/1A01"
+[[wiring]]
+line = "WL0:4"
+channel = "smu.b"
+crosspoint = "mux/1B01"
+[[wiring]]
+line = "WL0:4"
+channel = "common"
+crosspoint = "mux/1C01"
+[[wiring]]
+line = "BL0:4"
+channel = "smu.a"
+crosspoint = "mux/1A05"
+[[wiring]]
+line = "BL0:4"
+channel = "smu.b"
+crosspoint = "mux/1B05"
+[[wiring]]
+line = "BL0:4"
+channel = "common"
+crosspoint = "mux/1C05"
+"""
+
+
+class RigFactory:
+    """Makes the backends of real (or emulated) instruments."""
+
+    name = "rig"
+    simulated = False
+
+    def create(
+        self,
+        station: Station,
+        array: ArrayTable,
+        *,
+        seed: int,
+        wire_log: WireLog | None = None,
+        virtual: bool = False,
+        wait: Callable[[float], object] | None = None,
+    ) -> RigBackend:
+        """Return the (closed) backend of one array of a station.
+
+        Args:
+            station: instruments, wiring, limits.
+            array: which of its arrays.
+            seed: not used; instruments have their own noise.
+            wire_log: every exchange with every instrument goes into it.
+            virtual: the resources are those of a virtual bench; readings are marked as simulated.
+            wait: how IDLE steps wait; a virtual bench has a clock of its own.
+
+        Raises:
+            ConfigError: no instruments, wrong settings, wiring that does not fit or would short.
+            BackendUnavailable: no such driver.
+        """
+        from hil_drivers.calibration.table import Calibration
+        from hil_drivers.rig.backend import RigBackend
+
+        ways = wires(station, array.name)
+        if not station.instrument or not ways:
+            raise ConfigError(
+                "a rig needs [[instrument]] and [[wiring]] tables", path=station.path,
+                field="wiring" if station.instrument else "instrument",
+            )  # fmt: skip
+        used = {w.channel.partition(".")[0] for w in ways} | {w.matrix for w in ways if w.matrix}
+        tables = {t.name: t for t in station.instrument if t.name in used - {COMMON}}
+        instruments = {name: make_instrument(table) for name, table in tables.items()}
+        triggers = {name: t.trigger for name, t in tables.items() if t.trigger is not None}
+        calibration = None
+        if station.calibration is not None:
+            calibration = Calibration.load(station.beside(station.calibration))
+        return RigBackend(
+            array.geometry(), ways, instruments, connector(tables, instruments, wire_log),
+            limits=station.limits.limits(), triggers=triggers,
+            g_max_siemens=station.drive.operating_point().g_max_siemens if station.drive else 0.0,
+            calibration=calibration, simulated=virtual, wait=wait,
+            name="rig on the virtual bench" if virtual else "rig",
+        )  # fmt: skip
+
+    def open_device(
+        self, device: str | Path, n_rows: int, n_cols: int, *, seed: int, **options: Any
+    ) -> tuple[RigBackend, OperatingPoint]:
+        """Raise BackendUnavailable: a rig has wires, so it needs a station file."""
+        raise BackendUnavailable("a rig needs a station file; give --station FILE")
+
+    def operating_point(self, station: Station, array: ArrayTable) -> OperatingPoint | None:
+        """Return None: voltages for real devices are stated by the station, never guessed."""
+        return None
+
+    def schemas(self) -> Mapping[str, dict[str, Any]]:
+        """Return the JSON schema of every driver's settings, by driver."""
+        out = {}
+        for entry in found(INSTRUMENTS):
+            if entry.error is None:
+                driver: type[Instrument] = registry.load(INSTRUMENTS, entry.name)
+                out[f"instrument-{entry.name}"] = driver.Settings.model_json_schema()
+        return out
+
+    def templates(self) -> Mapping[str, str]:
+        """Return a commented station file of a dual source-measure unit with a matrix."""
+        return {"rig-station.toml": _STATION}
+
+    def doctor(self) -> list[str]:
+        """Return the drivers found, and those that do not load."""
+        lines = []
+        for entry in found(INSTRUMENTS):
+            what = entry.error
+            if what is None:
+                driver: type[Instrument] = registry.load(INSTRUMENTS, entry.name)
+                what = (driver.__doc__ or "").partition("\n")[0]
+            lines.append(f"driver {entry.name}: {what}")
+        return lines
+
+
+def make_instrument(table: InstrumentTable) -> Instrument:
+    """Return the driver of one instrument of a station, not open.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong.
+        BackendUnavailable: there is no such driver.
+    """
+    driver: type[Instrument] = registry.load(INSTRUMENTS, table.driver)
+    return driver(table.name, table.settings)
+
+
+def connector(
+    tables: Mapping[str, InstrumentTable], instruments: Mapping[str, Instrument],
+    wire_log: WireLog | None = None,
+) -> Callable[[str], Session]:  # fmt: skip
+    """Return what opens a session with an instrument by name; every exchange is logged."""
+
+    def connect(name: str) -> Session:
+        from hil_drivers.transport import open_session
+
+        session: Session = open_session(tables[name].resource, instruments[name].link)
+        if wire_log is not None:
+            session = cast("Session", wire_log.session(name, session))
+        return session
+
+    return connect
