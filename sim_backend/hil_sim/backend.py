@@ -34,7 +34,8 @@ class SimBackend(Backend):
             programme is cut into blocks.
         mimic: capabilities of a rig to obey: ranges, grids, missing features, sense resolution.
         readout: a strategy of :mod:`hil_sim.readout`, or its name.
-        g0: conductances to start from in siemens; None = every device at its own g_min.
+        g0: conductances to start from in siemens, within the device file's range; None = every
+            device at its own g_min. A device whose drawn range is narrower starts at its bound.
 
     Raises:
         ConfigError: device and geometry do not fit, unknown read-out.

@@ -97,6 +97,12 @@ class SimArray:
             raise ConfigError(f"shape {g.shape}, the array has {self.geometry.shape}", field="g0")
         if not np.isfinite(g).all() or (g <= 0.0).any():
             raise ConfigError("conductances must be finite and above 0 S", field="g0")
+        nominal = self.device.range
+        if (g < nominal.g_min).any() or (g > nominal.g_max).any():
+            raise ConfigError(
+                f"conductances from {g.min():g} to {g.max():g} S, the device has "
+                f"{nominal.g_min:g} to {nominal.g_max:g} S", field="g0",
+            )  # fmt: skip
         # A device's own range (d2d, stuck) wins: it cannot be where it cannot be programmed.
         return np.clip(np.broadcast_to(g, self.geometry.shape), low, high)
 

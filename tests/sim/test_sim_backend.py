@@ -183,3 +183,9 @@ def test_a_mimicked_rig_takes_its_time(bench):
     assert m.t_ns.tolist() == [10_000_000, 11_001_000]
     m = one.drive({"WL0": 0.1}, 1e-6, sense="BL0", repeat=1)
     assert m.t_ns.tolist() == [22_002_000]
+
+
+@pytest.mark.parametrize("wrong", [2e-4, 1e-7])
+def test_starting_conductances_outside_the_device_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match="the device has 1e-06 to 0.0001 S"):
+        bench("ideal", 2, 2, g0=wrong)
