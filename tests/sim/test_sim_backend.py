@@ -186,6 +186,6 @@ def test_a_mimicked_rig_takes_its_time(bench):
 
 
 @pytest.mark.parametrize("wrong", [2e-4, 1e-7])
-def test_starting_conductances_outside_the_device_range_are_refused(wrong):
+def test_starting_conductances_outside_the_device_range_are_refused(bench, wrong):
     with pytest.raises(ConfigError, match="the device has 1e-06 to 0.0001 S"):
         bench("ideal", 2, 2, g0=wrong)
