@@ -24,6 +24,7 @@ from hil_drivers.steps import (
     RunEstimate,
     SpotReading,
     SyncPlan,
+    SyncRole,
 )
 from hil_drivers.transport.blocks import readings
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, Session
@@ -44,7 +45,7 @@ class Settings(Table):
 class Keithley2600B(SourceInstrument):
     """Keithley 2600A/2600B SourceMeter with TSP; whole pulse trains run inside the instrument.
 
-    Limits (see :mod:`hil_drivers.keithley_2600b.models` for the manual's pages): 2601/02/04: 40 V,
+    Limits (2600BS-901-01; pages in :mod:`hil_drivers.keithley_2600b.models`): 2601/02/04: 40 V,
     3 A to 6 V, 1 A above; 2611/12/14 and 2634/35/36: 200 V, 1.5 A to 20 V, 100 mA above; pulses
     from 100 us in steps of 1 us, measured from about 80 us (mains 50 Hz); current limit from 10 nA;
     20 000 pulses a run. Digital lines 1 … 14 start or pace a run (not on 2604B, 2614B, 2634B).
@@ -58,6 +59,7 @@ class Keithley2600B(SourceInstrument):
     _run = 0
     _running = False
     _plan: lowering.Plan | None = None
+    _role = SyncRole.SOFTWARE
     _counts: tuple[int, int] = (0, 0)
 
     @property
@@ -166,6 +168,7 @@ class Keithley2600B(SourceInstrument):
         # GPIB moves about 100 kB/s into a script (planning value), which then builds its tables.
         self.session.write(plan.message, SHORT_TIMEOUT_S + len(plan.message) / 1e5)
         self._plan = plan
+        self._role = SyncRole.SOFTWARE if sync is None else sync.role
         return plan.delivered
 
     def start(self) -> None:
@@ -175,11 +178,21 @@ class Keithley2600B(SourceInstrument):
         self._run += 1
         self._counts = (0, 0)
         self._running = True
-        self.session.write(f"hil_run({self._run})")
+        if self._role is not SyncRole.FOLLOWER:
+            self.session.write(f"hil_run({self._run})")
+            return
+        # A trigger that comes before the trigger model waits for it would be lost.
+        answer = printed(self.session.query(f"hil_follow({self._run})"))
+        if answer != ["armed", float(self._run)]:
+            raise LinkError(f"run {self._run} was to be armed, {answer!r} came",
+                            self.session.address)  # fmt: skip
 
     def wait(self, timeout_s: float) -> None:
         """Read the line that the run prints when its outputs are off."""
-        answer = printed(self.session.read(timeout_s))
+        if self._role is SyncRole.FOLLOWER:
+            answer = printed(self.session.query(f"hil_finish({self._run})", timeout_s))
+        else:
+            answer = printed(self.session.read(timeout_s))
         values = self._reply(answer, 7)
         self._running = False
         self._counts = (int(values[2]), int(values[3]))

@@ -103,11 +103,9 @@ class RunBuilder:
             for c in channels:
                 column = columns[c]
                 level, measure = column.level_v[at], column.measure[at]
-                # Without a level or a reading the channel just holds 0 V through the period.
-                width = np.where((level == 0.0) & ~measure, period[at], column.width_s[at])
                 instrument, _, channel = names[c].partition(".")
                 programs.setdefault(instrument, {})[channel] = ChannelSteps.build(
-                    level, width, period[at], repeat=repeat, measure=measure,
+                    level, column.width_s[at], period[at], repeat=repeat, measure=measure,
                     compliance_a=self._limit(block, run_steps, lines_of[c], level, paired),
                     range_a=self._range(block, run_steps, lines_of[c], measure),
                     aperture_s=_aperture(block, run_steps, measure),
