@@ -13,7 +13,8 @@ from hil.backend import Backend
 from hil.config.station import Station
 from hil.control.array import SynapseArray
 from hil.control.runner import ProcedureResult
-from hil.procedure import ArrayContext, Procedure, Steps
+from hil.procedure import ArrayContext, Outcome, Procedure, Steps
+from hil.program import PulseBlock
 from hil.registry import PROTOCOLS, backend_factory, load
 
 if TYPE_CHECKING:
@@ -29,21 +30,38 @@ class DeviceTexts(Protocol):
         """Return the device file of a shipped preset."""
 
 
-class Checked(Procedure):
-    """A procedure that was checked whole already, so that it is not compiled once more for that.
+class Prepared(Procedure):
+    """A procedure whose first block is compiled and, if it is static, that was checked whole.
 
-    Its blocks are still held against the limits one by one as they are driven.
+    A protocol that does not fit the array is refused here, before there is a run folder. Its blocks
+    are still held against the limits one by one as they are driven.
+
+    Raises:
+        ProtocolError: it does not fit the array.
     """
 
-    adaptive = True  # to the runner: check block by block
+    adaptive = True  # to the runner: check block by block, and do not compile it all once more
 
-    def __init__(self, procedure: Procedure) -> None:
+    def __init__(self, procedure: Procedure, context: ArrayContext) -> None:
         self.name, self.kind = procedure.name, procedure.kind
-        self._procedure = procedure
+        self._steps = procedure.steps(context)
+        self._outcome: Outcome = {}
+        self.first: PulseBlock | None = None
+        try:
+            self.first = next(self._steps)
+        except StopIteration as stop:
+            self._outcome = stop.value or {}
 
     def steps(self, context: ArrayContext) -> Steps:
-        """Return the procedure's own generator."""
-        return self._procedure.steps(context)
+        """Return the rest of the procedure's own generator; for one run only."""
+        block = self.first
+        while block is not None:
+            readings = yield block
+            try:
+                block = self._steps.send(readings)
+            except StopIteration as stop:
+                self._outcome, block = stop.value or {}, None
+        return self._outcome
 
 
 def station_files(station: Station, arrays: set[str], backend: str) -> dict[str, bytes | Path]:

@@ -25,7 +25,7 @@ from hil.control.dryrun import (
 from hil.control.opening import default_pairs, make_backend
 from hil.control.recorder import Recorder
 from hil.control.runfiles import (
-    Checked,
+    Prepared,
     noting,
     protocol_files,
     station_files,
@@ -224,6 +224,7 @@ class Session:
         if not procedure.adaptive:
             exposure = check_and_count(procedure, context, backend, checking)
             seconds, estimate = exposure.numbers()["seconds"], exposure.bytes
+        prepared = Prepared(procedure, context)
         folder = self.new_run(
             procedure.name, "run", config=protocol_files(protocol), level=level,
             estimate_bytes=estimate if level == "full" else 0,
@@ -235,7 +236,7 @@ class Session:
             recorder = Recorder(folder)
             synapses = self.array(name, recorder=recorder)
             folder.event("op", what="protocol", protocol=procedure.name, array=name)
-            result = synapses.run(Checked(procedure), progress)
+            result = synapses.run(prepared, progress)
             if result.interrupted:
                 raise RunInterrupted("stopped on request, in the safe state")
             store_result(folder, backend, result)

@@ -38,16 +38,18 @@ def run(
     from hil.cli.progress import progress
     from hil.cli.stations import open_one
     from hil.cli.stopping import StopGuard
+    from hil.control.array import load_protocol
     from hil.units import format_quantity
 
     output = Output(as_json)
+    load_protocol(protocol)  # a wrong file is refused before an instrument is touched
     with (
         StopGuard() as guard,
         open_one(station, array, sim=sim, seed=seed, out=out) as session,
     ):
         guard.watch(session.backends.values())
         output.backend(session.backend_name, session.identity)
-        with progress("run", guard.check) as report:
+        with progress("driving", guard.check) as report:
             seconds = done_s = 0.0
 
             def started(folder: Path, predicted_s: float | None) -> None:

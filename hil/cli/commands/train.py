@@ -41,7 +41,7 @@ def train(
         guard.watch(session.backends.values())
         output.backend(session.backend_name, session.identity)
         note = ""
-        with progress("train", guard.check) as report:
+        with progress("training", guard.check) as report:
 
             def epoch_done(kind: str, fields: dict[str, Any]) -> None:
                 nonlocal note
