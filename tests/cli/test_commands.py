@@ -151,11 +151,12 @@ def test_one_seed_gives_one_run(bench):
     assert first != read(6)
 
 
-def test_without_sim_the_rig_is_never_replaced(bench):
+def test_a_missing_backend_is_never_replaced_by_the_simulator(bench):
+    write(bench, "station.toml", STATION.replace("schema = 1", 'schema = 1\nbackend = "absent"'))
     done = hil("run", "read-map", "--station", "station.toml", cwd=bench)
     assert done.returncode == 5
     assert len(done.stderr.splitlines()) == 1
-    assert "'rig'" in done.stderr
+    assert "'absent'" in done.stderr
     assert not (bench / "runs").exists()
 
 
