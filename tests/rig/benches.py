@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 from hil.config.station import Station
 from hil.config.toml_file import validate_text
@@ -73,7 +74,7 @@ def station_b(rows=4, cols=4, device="nonlinear", gen="keysight-81160a"):
     )  # fmt: skip
 
 
-def station_c(rows=2, cols=2, device="nonlinear"):
+def station_c(rows=3, cols=3, device="nonlinear"):
     names = [f"WL{k}" for k in range(rows)] + [f"BL{k}" for k in range(cols)]
     nodes = sorted({k // 2 for k in range(len(names))})
     return (
@@ -106,7 +107,23 @@ def on_bench(station, seed=0, limits=None, **options):
     """Yield (closed backend, bench): the station's instruments emulated over TCP."""
     with load("hil.benches", "virtual")(station, seed=seed, **options) as bench:
         moved = station.at(bench.resources)
-        rig = RigFactory().create(moved, moved.array[0], seed=seed, virtual=True, wait=bench.dwell)
         if limits is not None:
-            rig.limits = limits
-        yield rig, bench
+            moved = Limited(moved, limits)
+        yield (
+            RigFactory().create(moved, moved.array[0], seed=seed, virtual=True, wait=bench.dwell),
+            bench,
+        )
+
+
+class Limited:
+    """A station with limits given as they are."""
+
+    def __init__(self, station, limits):
+        self._station, self._limits = station, limits
+
+    def __getattr__(self, name):
+        return getattr(self._station, name)
+
+    @property
+    def limits(self):
+        return SimpleNamespace(limits=lambda: self._limits)
