@@ -145,6 +145,11 @@ class Bench:
         quiet = all(not o.on or o.level_v == 0.0 for o in self.outputs().values())
         return quiet and not any(self.closed().values())
 
+    def note(self, incident: str) -> None:
+        """Record something that a careful user would not do."""
+        if incident not in self._hot:
+            self._hot.append(incident)
+
     def note_relays(self, matrix: str, crosspoints: set[str]) -> None:
         """Record a relay move while a source that is on drives the array."""
         live = [t.name for t in self.network.terminals.values() if t.on and t.drive()[0] != 0.0]
@@ -194,6 +199,8 @@ class Bench:
             RunAborted: ``owner`` was told to stop by another session.
         """
         self._settled()
+        for instrument in self.instruments.values():
+            instrument.before_run()
         if not self.engine.pending:
             return
         self._running = True

@@ -87,6 +87,11 @@ class Sweep:
         return self.aborted or int(self.row[ds.STATE]) == ds.DONE
 
     @property
+    def within_arm(self) -> bool:
+        """Whether the sweep has left the arm layer and not come back."""
+        return int(self.row[ds.STATE]) not in (ds.WAIT_ARM, ds.DONE)
+
+    @property
     def times(self) -> list[float]:
         """Delays as ``discrete`` wants them."""
         return [self.source_delay_s, self.measure_delay_s, self.aperture_s, self.width_s]

@@ -91,6 +91,9 @@ class Personality:
         self.bench.changed.notify_all()
         self.bench.changed.wait_for(lambda: not self.busy, 5.0)
 
+    def before_run(self) -> None:
+        """Arm what waits for triggers of other instruments."""
+
     def reset(self) -> None:
         """``*RST``: outputs off, defaults."""
         for terminal in self.terminals.values():

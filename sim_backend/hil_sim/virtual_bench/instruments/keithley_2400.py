@@ -332,7 +332,9 @@ class Keithley2400(ScpiPersonality):
     def _publish(self) -> None:
         event = {"SOUR": 1, "DEL": 1, "SENS": 2}.get(self.value("output", 1))
         out = self.bench.bus[self.value("out", 1)]
-        self.bench.engine.wires[self.name] = [] if event is None else [(self.smu.events[event], out)]
+        self.bench.engine.wires[self.name] = (
+            [] if event is None else [(self.smu.events[event], out)]
+        )
 
     def _finished(self, records: list[Record]) -> None:
         if self.feeding:

@@ -177,4 +177,3 @@ class KeysightB2200A(ScpiPersonality):
     def format_error(self, code: int, message: str) -> str:
         """Return an error as ``:SYST:ERR?`` answers it."""
         return f'{code:+d},"{message or "No error"}"'
-

@@ -1,0 +1,402 @@
+"""Keithley 2450/2460 SourceMeter (2450-901-01) with the SCPI command set."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from hil_sim.virtual_bench.personality import Setting
+from hil_sim.virtual_bench.scpi import ScpiPersonality
+from hil_sim.virtual_bench.scpi_smu import LINE_HZ, Record, Shape, SmuChannel
+from hil_sim.virtual_bench.scpi_values import (
+    ScpiError,
+    boolean,
+    integer,
+    keyword,
+    number,
+    numbers,
+    real,
+    text,
+)
+from hil_sim.virtual_bench.terminal import SourceMeter
+
+if TYPE_CHECKING:
+    from hil_sim.virtual_bench.bench import Bench
+
+_AMPS: Final = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+METER: Final = SourceMeter((0.02, 0.2, 2.0, 20.0, 200.0), _AMPS, 4e4, 1e6, 1.05, 9.9e37)
+DEFAULT_BUFFERS: Final = ("defbuffer1", "defbuffer2")
+MAX_LIST: Final = 100
+_MODES: Final = {"NORM": "normal", "HIMP": "high-z", "ZERO": "zero", "GUAR": "normal"}
+_ELEMENTS: Final = ("SOUR", "READ", "REL", "UNIT", "STAT", "SEC", "TST", "FORM", "SOURUNIT")
+
+
+class Keithley2450(ScpiPersonality):
+    """One channel, called ``1``. In TSP mode (a fault to inject) SCPI is refused with -285."""
+
+    driver: ClassVar[str] = "keithley-2450"
+    default_model: ClassVar[str] = "2450"
+    latency_s: ClassVar[float] = 1e-3
+
+    def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
+        self.function = "CURR"
+        self.listed = np.zeros(1)
+        self.buffers: dict[str, list[Record]] = {b: [] for b in DEFAULT_BUFFERS}
+        self.sizes: dict[str, int] = dict.fromkeys(DEFAULT_BUFFERS, 100_000)
+        self.planned: Callable[[], None] | None = None
+        super().__init__(bench, name, settings)
+        self.smu = SmuChannel(self, "1", METER)
+        self.terminals["1"] = self.smu.terminal
+        self._set_up()
+
+    def identity(self) -> str:
+        """Return the answer to ``*IDN?``."""
+        return f"KEITHLEY INSTRUMENTS,MODEL {self.model},{self.serial},1.7.12b"
+
+    def format_number(self, value: float) -> str:
+        """Return a number as the instrument writes it."""
+        return f"{value:.7G}" if abs(value) < 1e30 else f"{value:.6E}"
+
+    def format_error(self, code: int, message: str) -> str:
+        """Return an error as ``:SYST:ERR?`` answers it."""
+        return f'{code},"{message or "No error"};0;0 0"'
+
+    def handle(self, message: bytes) -> bytes | None:
+        """Execute a message; in TSP mode only ``*`` commands are understood."""
+        if self.faults.language == "TSP" and not message.lstrip().startswith(b"*"):
+            if message.strip():
+                self.post_error(-285, "TSP Syntax error at line 1: unexpected symbol")
+            return None
+        return super().handle(message)
+
+    def add_commands(self) -> None:
+        """Add the command table."""
+        s = self.setting
+        self.add("*LANG", get=lambda _: self.faults.language or "SCPI",
+                 put=lambda p: self._language(p))  # fmt: skip
+        s(":SOURce#:FUNCtion[:MODE]", "func", keyword("VOLTage", "CURRent"), "VOLT",
+          lambda _: self._apply())  # fmt: skip
+        for axis, top in (("VOLTage", 210.0), ("CURRent", 1.05)):
+            key = axis[:4]
+            s(f":SOURce#:{axis}[:LEVel][:IMMediate][:AMPLitude]", f"level {key}", real(-top, top),
+              0.0, partial(self._level, key))  # fmt: skip
+            s(f":SOURce#:{axis}:RANGe", f"range {key}", real(-top, top), 0.02,
+              partial(self._range, key))  # fmt: skip
+            s(f":SOURce#:{axis}:RANGe:AUTO", f"auto {key}", boolean, True,
+              lambda _: self._apply())  # fmt: skip
+            limit = ("ILIMit", 1.05, 1.05e-4) if key == "VOLT" else ("VLIMit", 210.0, 21.0)
+            s(f":SOURce#:{axis}:{limit[0]}[:LEVel]", f"limit {key}", real(1e-9, limit[1]), limit[2],
+              lambda _: self._apply())  # fmt: skip
+            self.add(f":SOURce#:{axis}:{limit[0]}[:LEVel]:TRIPped",
+                     get=lambda *_: self._tripped())  # fmt: skip
+            s(f":SOURce#:{axis}:DELay", f"delay {key}", real(0.0, 1e4), 0.0)
+            s(f":SOURce#:{axis}:DELay:AUTO", f"auto delay {key}", boolean, True)
+            s(f":SOURce#:{axis}:READ:BACK", f"read back {key}", boolean, True)
+            s(f":SOURce#:{axis}:HIGH:CAPacitance", f"high c {key}", boolean, False)
+            self.add(f":SOURce#:SWEep:{axis}:LINear", put=partial(self._linear, key))
+            self.add(f":SOURce#:SWEep:{axis}:LIST", put=partial(self._list_sweep, key))
+            self.add(f":SOURce#:LIST:{axis}", put=self._list, get=self._list_query)
+            self.add(f":SOURce#:LIST:{axis}:APPend", put=self._append)
+            self.add(f":SOURce#:LIST:{axis}:POINts", get=lambda *_: str(self.listed.size))
+            self.add(f":MEASure:{axis}[:DC]", get=lambda p, k=key: self._measure(k, p))
+        for axis in ("VOLTage", "CURRent", "RESistance"):
+            key = axis[:3] if axis.startswith("RES") else axis[:4]
+            s(f":SENSe#:{axis}[:DC]:RANGe[:UPPer]", f"sense range {key}", real(-2e8, 2e8), 1e-4,
+              partial(self._sense_range, key))  # fmt: skip
+            s(f":SENSe#:{axis}[:DC]:RANGe:AUTO", f"sense auto {key}", boolean, True,
+              lambda _: self._apply())  # fmt: skip
+            s(f":SENSe#:{axis}[:DC]:NPLCycles", f"nplc {key}", real(0.01, 10.0, 1.0), 1.0)
+            s(f":SENSe#:{axis}[:DC]:RSENse", f"rsense {key}", boolean, False)
+            s(f":SENSe#:{axis}[:DC]:AZERo[:STATe]", f"azero {key}", boolean, True)
+            s(f":SENSe#:{axis}[:DC]:DELay:USER#", f"user delay {key}", real(0.0, 1e4), 0.0)
+        self.add(":SENSe#:AZERo:ONCE", put=lambda *_: None)
+        self.add(":SENSe#:FUNCtion[:ON]", put=self._put_function,
+                 get=lambda *_: f'"{self.function}:DC"' if self.function != "RES" else '"RES"')  # fmt: skip
+        s(":SENSe#:COUNt", "count", integer(1, 300_000), 1)
+        s(":OUTPut#[:STATe]", "outp", boolean, False, lambda _: self._output())
+        s(":OUTPut#:SMODe", "smod", keyword("NORMal", "HIMPedance", "ZERO", "GUARd"), "NORM",
+          lambda _: self._apply())  # fmt: skip
+        for axis in ("VOLTage", "CURRent"):
+            s(f":OUTPut#:{axis}:SMODe", "smod",
+              keyword("NORMal", "HIMPedance", "ZERO", "GUARd"), "NORM", lambda _: self._apply())  # fmt: skip
+        self.add(":OUTPut#:INTerlock:TRIPped", get=lambda *_: str(int(self.faults.interlock_open)))
+        self.add(":READ", get=lambda p: self._read(p))
+        self.add(":MEASure", get=lambda p: self._measure(self.function, p))
+        self.add(":FETCh", get=lambda p: self._fetch(p))
+        self.add(":INITiate[:IMMediate]", put=lambda _: self._initiate())
+        self.add(":ABORt", put=lambda _: self._stop())
+        self.add(":TRIGger:STATe", get=lambda _: "IDLE;IDLE;0" if self.smu.idle else "RUNNING;;0")
+        self.add(":TRACe:DATA", get=lambda p: self._trace_data(p))
+        self.add(":TRACe:CLEar", put=lambda p: self._buffer(p, 0).clear())
+        self.add(":TRACe:ACTual", get=lambda p: str(len(self._buffer(p, 0))))
+        self.add(":TRACe:POINts", put=self._put_points, get=self._points)
+        self.add(":TRACe:MAKE", put=self._make)
+        self.add(":TRACe:DELete", put=self._delete)
+        self.add(":TRACe:TRIGger", put=lambda p: self._measure(self.function, p))
+        self.add(":FORMat[:DATA]", put=self._format, get=lambda _: self.value("format"))
+        self.defaults["format"] = "ASC"
+        s(":FORMat:BORDer", "border", keyword("NORMal", "SWAPped"), "SWAP")
+        s(":FORMat:ASCii:PRECision", "precision", integer(0, 16), 0)
+        s(":ROUTe:TERMinals", "terminals", keyword("FRONt", "REAR"), "FRON")
+        s(":SYSTem:LFRequency", "line", real(50, 60), 50.0)
+        s(":DISPlay:LIGHt:STATe", "light", text, "ON100")
+        self.add(":DISPlay:CLEar", put=lambda _: None)
+        self.add(":STATus:CLEar", put=lambda _: None)
+        self.add(":STATus:PRESet", put=lambda _: None)
+        self.add(":SYSTem:EVENtlog:NEXT", get=lambda _: self._next_error())
+
+    # Settings.
+
+    def _language(self, parameters: list[str]) -> None:
+        keyword("SCPI", "TSP", "SCPI2400")(parameters[0] if parameters else "")
+
+    def _set_up(self) -> None:
+        self.smu.reset(1.05e-4, 0.02)
+        self.function, self.listed, self.planned = "CURR", np.zeros(1), None
+        self.buffers = {b: [] for b in DEFAULT_BUFFERS}
+        self._apply()
+
+    def reset(self) -> None:
+        """``*RST``: settings and buffers."""
+        super().reset()
+        self._set_up()
+
+    def _apply(self) -> None:
+        terminal = self.smu.terminal
+        terminal.off_mode = _MODES[self.value("smod", 1)]  # type: ignore[assignment]
+        terminal.sources_current = self.value("func", 1) == "CURR"
+        terminal.limit_a = self.value("limit VOLT", 1)
+        terminal.limit_v = self.value("limit CURR", 1)
+        auto = self.value("sense auto CURR", 1)
+        terminal.range_a = None if auto else self.smu.range_a(self.value("sense range CURR", 1))
+        if self.value("auto VOLT", 1):
+            terminal.range_v = self.smu.range_v(self.value("level VOLT", 1))
+        terminal.level_a = self.value("level CURR", 1)
+        terminal.set_level_v(self.value("level VOLT", 1))
+
+    def _level(self, key: str, *_: int) -> None:
+        level, terminal = self.value(f"level {key}", 1), self.smu.terminal
+        fixed = key == "VOLT" and not self.value("auto VOLT", 1)
+        if fixed and abs(level) > terminal.range_v * METER.overrange:
+            self.values["level VOLT", (1,)] = terminal.level_v
+            raise ScpiError(-222, "Parameter data out of range")
+        self._apply()
+
+    def _range(self, key: str, *_: int) -> None:
+        self.values[f"auto {key}", (1,)] = False
+        if key == "VOLT":
+            self.smu.terminal.range_v = self.smu.range_v(self.value("range VOLT", 1))
+
+    def _sense_range(self, key: str, *_: int) -> None:
+        self.values[f"sense auto {key}", (1,)] = False
+        self._apply()
+
+    def _output(self) -> None:
+        on = self.value("outp", 1)
+        self.values["outp", (1,)] = False
+        self.smu.switch(on)
+        self.values["outp", (1,)] = on
+
+    def _put_function(self, *arguments: Any) -> None:
+        parameters = arguments[-1]
+        if not parameters:
+            raise ScpiError(-109, "Missing parameter")
+        name = text(parameters[0]).upper().removesuffix(":DC")
+        self.function = keyword("VOLTage", "CURRent", "RESistance")(name)
+
+    def _list(self, *arguments: Any) -> None:
+        self.listed = numbers(-210.0, 210.0, MAX_LIST)(arguments[-1])
+
+    def _append(self, *arguments: Any) -> None:
+        more = numbers(-210.0, 210.0, MAX_LIST)(arguments[-1])
+        self.listed = np.concatenate([self.listed, more])
+        if self.listed.size > 2500:
+            self.listed = self.listed[:2500]
+            raise ScpiError(-223, "Too much data")
+
+    def _list_query(self, *_: Any) -> str:
+        return ",".join(self.format_number(float(v)) for v in self.listed)
+
+    # Buffers.
+
+    def _buffer(self, parameters: list[str], at: int) -> list[Record]:
+        name = text(parameters[at]) if len(parameters) > at else DEFAULT_BUFFERS[0]
+        if name not in self.buffers:
+            raise ScpiError(-1133, f"Buffer {name} does not exist")
+        return self.buffers[name]
+
+    def _make(self, parameters: list[str]) -> None:
+        if len(parameters) < 2:
+            raise ScpiError(-109, "Missing parameter")
+        name = text(parameters[0])
+        if name in self.buffers:
+            raise ScpiError(-1115, f"Buffer {name} already exists")
+        self.buffers[name] = []
+        self.sizes[name] = integer(10, 10_000_000)(parameters[1])
+
+    def _delete(self, parameters: list[str]) -> None:
+        name = text(parameters[0]) if parameters else ""
+        if name in DEFAULT_BUFFERS or name not in self.buffers:
+            raise ScpiError(-1133, f"Buffer {name} cannot be deleted")
+        del self.buffers[name]
+
+    def _put_points(self, parameters: list[str]) -> None:
+        name = text(parameters[1]) if len(parameters) > 1 else DEFAULT_BUFFERS[0]
+        self._buffer([name], 0)
+        self.sizes[name] = integer(10, 10_000_000)(parameters[0])
+
+    def _points(self, parameters: list[str]) -> str:
+        name = text(parameters[0]) if parameters else DEFAULT_BUFFERS[0]
+        self._buffer([name], 0)
+        return str(self.sizes[name])
+
+    def _keep(self, buffer: list[Record], records: list[Record]) -> None:
+        name = next(n for n, b in self.buffers.items() if b is buffer)
+        room = self.sizes[name] - len(buffer)
+        buffer.extend(records[:room])
+
+    # Running.
+
+    def aperture_s(self) -> float:
+        """Return the integration time of the present function in seconds."""
+        return float(self.value(f"nplc {self.function}", 1)) / LINE_HZ
+
+    def _delay(self) -> float:
+        key = self.value("func", 1)
+        return 0.0 if self.value(f"auto delay {key}", 1) else self.value(f"delay {key}", 1)
+
+    def _linear(self, key: str, *arguments: Any) -> None:
+        parameters = arguments[-1]
+        if len(parameters) < 3:
+            raise ScpiError(-109, "Missing parameter")
+        start, stop = number(parameters[0]), number(parameters[1])
+        levels = np.linspace(start, stop, integer(2, 1_000_000)(parameters[2]))
+        delay = number(parameters[3]) if len(parameters) > 3 else -1.0
+        count = number(parameters[4]) if len(parameters) > 4 else 1.0
+        self._plan(key, levels, delay, int(count), parameters, 8)
+
+    def _list_sweep(self, key: str, *arguments: Any) -> None:
+        parameters = arguments[-1]
+        first = int(number(parameters[0])) - 1 if parameters else 0
+        if not 0 <= first < self.listed.size:
+            raise ScpiError(-222, "Parameter data out of range")
+        delay = number(parameters[1]) if len(parameters) > 1 else -1.0
+        count = number(parameters[2]) if len(parameters) > 2 else 1.0
+        self._plan(key, self.listed[first:], delay, int(count), parameters, 4)
+
+    def _plan(self, key: str, levels: Any, delay: float, count: int, parameters: list[str],
+              buffer_at: int) -> None:  # fmt: skip
+        if key != "VOLT":
+            raise ScpiError(-221, "Settings conflict: only voltage sweeps are emulated")
+        self._buffer(parameters, buffer_at)
+        wanted = list(parameters)
+
+        def begin() -> None:
+            buffer = self._buffer(wanted, buffer_at)
+            wait = delay if delay >= 0.0 else self._delay()
+            if self.value("auto VOLT", 1):
+                self.smu.terminal.range_v = self.smu.range_v(float(np.abs(levels).max()))
+            self.smu.records.clear()
+            self.smu.start(
+                np.asarray(levels, dtype=np.float64), max(count, 1),
+                Shape(wait, self.aperture_s()), lambda records: self._keep(buffer, records),
+            )  # fmt: skip
+
+        self.planned = begin
+
+    def _initiate(self) -> None:
+        if self.planned is None:
+            raise ScpiError(-221, "Settings conflict: no trigger model")
+        if not self.smu.terminal.on:
+            self.smu.switch(True)
+            self.values["outp", (1,)] = True
+        self.planned()
+
+    def _stop(self) -> None:
+        self.bench.engine.abort({id(self.smu.terminal)})
+
+    def finish(self) -> None:
+        """Wait for the trigger model to be idle."""
+        self.bench.wait_until(self, lambda: self.smu.idle)
+
+    def trigger(self) -> None:
+        """``*TRG``: nothing waits for the command interface here."""
+
+    def _take(self, parameters: list[str]) -> None:
+        buffer = self._buffer(parameters, 0)
+        for _ in range(self.value("count", 1)):
+            self._keep(buffer, [self.smu.spot(self.aperture_s(), self._delay())])
+
+    def _read(self, parameters: list[str]) -> str | bytes:
+        self._take(parameters)
+        return self._fetch(parameters)
+
+    def _measure(self, key: str, parameters: list[str]) -> str | bytes:
+        self.function = key
+        if not self.smu.terminal.on:
+            self.smu.switch(True)
+            self.values["outp", (1,)] = True
+        self._take(parameters)
+        return self._fetch(parameters)
+
+    def _fetch(self, parameters: list[str]) -> str | bytes:
+        records = self._buffer(parameters, 0)
+        if not records:
+            raise ScpiError(-230, "Data corrupt or stale")
+        return self._encoded(records[-1:], parameters[1:])
+
+    def _trace_data(self, parameters: list[str]) -> str | bytes:
+        if len(parameters) < 2:
+            raise ScpiError(-109, "Missing parameter")
+        self.finish()
+        buffer = self._buffer(parameters, 2)
+        first, last = int(number(parameters[0])), int(number(parameters[1]))
+        if not 1 <= first <= last <= len(buffer):
+            raise ScpiError(-222, "Parameter data out of range")
+        return self._encoded(buffer[first - 1 : last], parameters[3:])
+
+    def _tripped(self) -> str:
+        if not self.smu.terminal.on:
+            return "0"
+        return str(int(self.smu.spot(1e-6).limited))
+
+    # Replies.
+
+    def _format(self, parameters: list[str]) -> None:
+        kind = keyword("ASCii", "REAL", "SREal")(parameters[0] if parameters else "")
+        self.values["format", ()] = {"ASC": "ASC", "REAL": "REAL", "SRE": "SRE"}[kind]
+
+    def _reading(self, record: Record) -> float:
+        if self.function == "VOLT":
+            return record.volts
+        if self.function == "RES":
+            return record.volts / record.amps if record.amps else 9.9e37
+        return record.amps
+
+    def _encoded(self, records: list[Record], wanted: list[str]) -> str | bytes:
+        parse = keyword("SOURce", "READing", "RELative", "UNIT", "STATus", "SEConds", "TSTamp",
+                        "FORMatted", "SOURUNIT")  # fmt: skip
+        elements = [parse(w) for w in wanted] or ["READ"]
+        start = records[0].time_s
+        values: list[float | str] = []
+        for record in records:
+            source = record.volts if self.value("read back VOLT", 1) else record.source
+            row: dict[str, float | str] = {
+                "SOUR": source, "READ": self._reading(record), "REL": record.time_s - start,
+                "SEC": record.time_s, "TST": record.time_s, "STAT": 4.0 if record.limited else 0.0,
+                "UNIT": "Amp DC" if self.function == "CURR" else "Volt DC", "SOURUNIT": "Volt DC",
+                "FORM": self._reading(record),
+            }  # fmt: skip
+            values.extend(row[e] for e in elements)
+        if self.value("format") == "ASC":
+            return ",".join(
+                v if isinstance(v, str) else self.format_number(v) for v in values
+            )  # fmt: skip
+        numbers_only = [float(v) for v in values if not isinstance(v, str)]
+        order = "<" if self.value("border") == "SWAP" else ">"
+        kind = "d" if self.value("format") == "REAL" else "f"
+        return b"#0" + struct.pack(f"{order}{len(numbers_only)}{kind}", *numbers_only)

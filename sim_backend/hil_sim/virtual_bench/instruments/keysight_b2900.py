@@ -1,0 +1,445 @@
+"""Keysight B2901A/02A/11A/12A source-measure units (B2910-90030): SCPI, list sweep, pulses."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil_sim.virtual_bench.engine import Timer
+from hil_sim.virtual_bench.personality import Setting
+from hil_sim.virtual_bench.scpi import ScpiPersonality
+from hil_sim.virtual_bench.scpi_smu import LINE_HZ, Record, Shape, SmuChannel
+from hil_sim.virtual_bench.scpi_values import (
+    ScpiError,
+    boolean,
+    channel_list,
+    definite_block,
+    integer,
+    keyword,
+    numbers,
+    real,
+    text,
+)
+from hil_sim.virtual_bench.terminal import SourceMeter
+
+if TYPE_CHECKING:
+    from hil_sim.virtual_bench.bench import Bench
+
+_AMPS: Final = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1.5, 3.0)
+METER: Final = SourceMeter((0.2, 2.0, 20.0, 200.0), _AMPS, 2e5, 1e6, 1.05, 9.91e37)
+MAX_LIST, MAX_READINGS = 2500, 100_000
+_OVERFLOW, _COMPLIANCE = 1, 8
+_ELEMENTS: Final = ("VOLT", "CURR", "RES", "TIME", "STAT", "SOUR")
+_MODES: Final = {"NORM": "normal", "ZERO": "zero", "HIZ": "high-z"}
+_SOURCES: Final = ("AINT", "BUS", "TIMer", *(f"INT{n}" for n in (1, 2)), "LAN",
+                   *(f"EXT{n}" for n in range(1, 15)))  # fmt: skip
+# Condition bits of ch 1 and 2: transition idle, acquisition idle (status system chapter).
+_IDLE_BITS: Final = {1: (1 << 1) | (1 << 4), 2: (1 << 7) | (1 << 10)}
+
+
+class KeysightB2900(ScpiPersonality):
+    """Two channels, ``1`` and ``2`` (one on 01 and 11 models)."""
+
+    driver: ClassVar[str] = "keysight-b2900"
+    default_model: ClassVar[str] = "B2902A"
+    latency_s: ClassVar[float] = 1e-3
+
+    def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
+        self.listed: dict[int, NDArray[np.float64]] = {}
+        self.elements: tuple[str, ...] = _ELEMENTS[:5]
+        super().__init__(bench, name, settings)
+        count = 1 if self.model in ("B2901A", "B2911A", "B2901B", "B2911B") else 2
+        self.smus = {n: SmuChannel(self, str(n), METER) for n in range(1, count + 1)}
+        self.timing = {n: [bench.engine.new_event() for _ in range(3)] for n in self.smus}
+        for n, smu in self.smus.items():
+            self.terminals[str(n)] = smu.terminal
+        self._set_up()
+
+    def identity(self) -> str:
+        """Return the answer to ``*IDN?``."""
+        return f"Keysight Technologies,{self.model},{self.serial},3.4.2011.5100"
+
+    def format_number(self, value: float) -> str:
+        """Return a number as the instrument writes it."""
+        return f"{value:+.8E}"
+
+    def add_commands(self) -> None:
+        """Add the command table."""
+        s = self.setting
+        s(":SOURce#:FUNCtion:MODE", "func", keyword("VOLTage", "CURRent"), "VOLT", self._apply)
+        s(":SOURce#:FUNCtion[:SHAPe]", "shape", keyword("DC", "PULSe"), "DC")
+        s(":SOURce#:FUNCtion:TRIGgered:CONTinuous", "continuous", boolean, False)
+        for axis, top in (("VOLTage", 210.0), ("CURRent", 3.03)):
+            key = axis[:4]
+            s(f":SOURce#:{axis}:MODE", f"mode {key}", keyword("FIXed", "SWEep", "LIST"), "FIX")
+            s(f":SOURce#:{axis}[:LEVel][:IMMediate][:AMPLitude]", f"level {key}", real(-top, top),
+              0.0, partial(self._level, key))  # fmt: skip
+            s(f":SOURce#:{axis}[:LEVel]:TRIGgered[:AMPLitude]", f"triggered {key}",
+              real(-top, top), 0.0)  # fmt: skip
+            s(f":SOURce#:{axis}:RANGe", f"range {key}", real(-top, top), top,
+              partial(self._range, key))  # fmt: skip
+            s(f":SOURce#:{axis}:RANGe:AUTO", f"auto {key}", boolean, True, self._apply)
+            for name, start in (("STARt", 0.0), ("STOP", 0.0)):
+                s(f":SOURce#:{axis}:{name}", f"{name} {key}", real(-top, top), start)
+            s(f":SOURce#:{axis}:POINts", f"points {key}", integer(1, MAX_LIST), 1)
+            s(f":SENSe#:{axis}[:DC]:PROTection[:LEVel]", f"prot {key}", real(-top, top),
+              1e-4 if key == "CURR" else 2.0, self._apply)  # fmt: skip
+            self.add(f":SENSe#:{axis}[:DC]:PROTection:TRIPped", get=self._tripped)
+            s(f":SENSe#:{axis}[:DC]:RANGe[:UPPer]", f"sense range {key}", real(-top, top), top,
+              partial(self._sense_range, key))  # fmt: skip
+            s(f":SENSe#:{axis}[:DC]:RANGe:AUTO", f"sense auto {key}", boolean, True, self._apply)
+            s(f":SENSe#:{axis}[:DC]:APERture", "aperture", real(8e-6, 2.0), 0.02)
+            self.add(f":SENSe#:{axis}[:DC]:NPLCycles", put=self._nplc,
+                     get=lambda n, _: self.value("aperture", n) * LINE_HZ)  # fmt: skip
+            self.add(f":MEASure:{axis}", get=lambda p, k=key: self._measure(p, (k,)))
+            self.add(f":FETCh:ARRay:{axis}", get=lambda p, k=key: self._fetch(p, (k,)))
+        self.add(":MEASure", get=lambda p: self._measure(p, self.elements))
+        self.add(":READ[:SCALar]", get=lambda p: self._read(p))
+        self.add(":READ:ARRay", get=lambda p: self._read(p))
+        self.add(":FETCh:ARRay", get=lambda p: self._fetch(p, self.elements))
+        for name in ("STATus", "TIME", "SOURce"):
+            self.add(f":FETCh:ARRay:{name}", get=lambda p, k=name[:4]: self._fetch(p, (k,)))
+        self.add(":FETCh[:SCALar]", get=lambda p: self._fetch(p, self.elements, last=True))
+        self.add(":SOURce#:LIST:VOLTage", put=self._list, get=self._list_query)
+        self.add(":SOURce#:LIST:VOLTage:APPend", put=self._append)
+        self.add(":SOURce#:LIST:VOLTage:POINts",
+                 get=lambda n, _: str(self.listed.get(n, np.zeros(1)).size))  # fmt: skip
+        s(":SOURce#:PULSe:DELay", "pulse delay", real(0.0, 99_999.9), 0.0)
+        s(":SOURce#:PULSe:WIDTh", "pulse width", real(5e-5, 1e5), 5e-5)
+        s(":SOURce#:WAIT[:STATe]", "source wait", boolean, True)
+        s(":SENSe#:WAIT[:STATe]", "sense wait", boolean, True)
+        self.add(":SENSe#:FUNCtion[:ON]", put=self._functions, get=self._functions_query)
+        self.add(":SENSe#:FUNCtion:ALL", put=lambda n, _: self.values.__setitem__(
+            ("functions", (n,)), {"VOLT", "CURR", "RES"}))  # fmt: skip
+        self.add(":SENSe#:FUNCtion:OFF", put=lambda *_: None)
+        self.defaults["functions"] = {"CURR"}
+        for layer in ("", ":ALL", ":TRANsient", ":ACQuire"):
+            self._layers(layer)
+        self.add(":INITiate[:IMMediate][:ALL]", put=self._initiate)
+        self.add(":ABORt[:ALL]", put=lambda p: self._stop(p))
+        self.add(":IDLE:ALL", get=lambda p: self._idle(p))
+        self.add(":OUTPut#[:STATe]", put=self._output, get=lambda n, _: self._smu(n).terminal.on)
+        s(":OUTPut#:OFF:MODE", "off mode", keyword("NORMal", "ZERO", "HIZ"), "NORM", self._apply)
+        s(":OUTPut#:OFF:AUTO", "off auto", boolean, False)
+        s(":OUTPut#:ON:AUTO", "on auto", boolean, True)
+        s(":OUTPut#:PROTection[:STATe]", "protection", boolean, False)
+        s(":OUTPut#:LOW", "low", keyword("GROund", "FLOat"), "GRO")
+        s(":OUTPut#:HCAPacitance[:STATe]", "high c", boolean, False)
+        s(":OUTPut#:FILTer[:LPASs][:STATe]", "filter", boolean, True)
+        self.add(":FORMat:ELEMents:SENSe", put=self._put_elements,
+                 get=lambda _: ",".join(self.elements))  # fmt: skip
+        self.add(":FORMat[:DATA]", put=self._format, get=lambda _: self.value("format"))
+        self.defaults["format"] = "ASC"
+        s(":FORMat:BORDer", "border", keyword("NORMal", "SWAPped"), "NORM")
+        s(":SENSe#:REMote", "remote", boolean, False)
+        s(":SYSTem:LFRequency", "line", real(50, 60), 50.0)
+        self.add(":SYSTem:INTerlock:TRIPped", get=lambda _: str(int(self.faults.interlock_open)))
+        self.add(":SYSTem:BEEPer:STATe", put=lambda _: None)
+        self.add(":SYSTem:TIME:TIMer:COUNt:RESet:AUTO", put=lambda _: None)
+        self.add(":DISPlay:ENABle", put=lambda _: None)
+        self.add(":STATus:OPERation:CONDition", get=lambda _: str(self._condition()))
+        self.add(":STATus:PRESet", put=lambda _: None)
+        self.add(":TRACe#:CLEar", put=lambda n, _: self._smu(n).records.clear())
+
+    def _layers(self, layer: str) -> None:
+        """Trigger settings; ``:ALL`` and none set the transient and the acquire layer."""
+        names = {"": ("TRAN", "ACQ"), ":ALL": ("TRAN", "ACQ"), ":TRANsient": ("TRAN",),
+                 ":ACQuire": ("ACQ",)}[layer]  # fmt: skip
+        items: tuple[tuple[str, Any, Any], ...] = (
+            ("COUNt", integer(1, MAX_READINGS), 1), ("DELay", real(0.0, 1e5), 0.0),
+            ("TIMer", real(1e-5, 1e5), 1e-5), ("SOURce", keyword(*_SOURCES), "AINT"),
+            ("BYPass", keyword("ONCE", "OFF"), "OFF"),
+        )  # fmt: skip
+        for name, parse, default in items:
+            for kind in names:
+                self.defaults[f"{kind} {name}"] = default
+                self.defaults[f"arm {kind} {name}"] = 1 if name == "COUNt" else default
+            for head, prefix in ((":TRIGger#", ""), (":ARM#", "arm ")):
+                self.add(
+                    f"{head}{layer}:{name}" if prefix == "" else f"{head}{layer}[:LAYer]:{name}",
+                    put=partial(self._put_layer, names, prefix + "{} " + name, parse),
+                    get=partial(self._get_layer, prefix + f"{names[0]} {name}"),
+                )
+
+    def _put_layer(self, names: tuple[str, ...], key: str, parse: Any, n: int,
+                   parameters: list[str]) -> None:  # fmt: skip
+        self._smu(n)
+        if not parameters:
+            raise ScpiError(-109, "Missing parameter")
+        for name in names:
+            self.values[key.format(name), (n,)] = parse(parameters[0])
+
+    def _get_layer(self, key: str, n: int, _: list[str]) -> Any:
+        return self.value(key, n)
+
+    # Settings.
+
+    def _smu(self, n: int) -> SmuChannel:
+        if n not in self.smus:
+            raise ScpiError(-114, "Header suffix out of range")
+        return self.smus[n]
+
+    def _set_up(self) -> None:
+        self.listed.clear()
+        self.elements = _ELEMENTS[:5]
+        for n, smu in self.smus.items():
+            smu.reset(1e-4, 2.0)
+            self._apply(n)
+
+    def reset(self) -> None:
+        """``*RST``."""
+        super().reset()
+        self._set_up()
+
+    def _apply(self, n: int) -> None:
+        smu = self._smu(n)
+        terminal = smu.terminal
+        terminal.off_mode = _MODES[self.value("off mode", n)]  # type: ignore[assignment]
+        terminal.sources_current = self.value("func", n) == "CURR"
+        terminal.limit_a = abs(self.value("prot CURR", n))
+        terminal.limit_v = abs(self.value("prot VOLT", n))
+        auto = self.value("sense auto CURR", n)
+        terminal.range_a = None if auto else smu.range_a(self.value("sense range CURR", n))
+        if self.value("auto VOLT", n):
+            terminal.range_v = smu.range_v(self.value("level VOLT", n))
+        terminal.level_a = self.value("level CURR", n)
+        terminal.set_level_v(self.value("level VOLT", n))
+
+    def _level(self, key: str, n: int) -> None:
+        terminal = self._smu(n).terminal
+        level = self.value(f"level {key}", n)
+        fixed = key == "VOLT" and not self.value("auto VOLT", n)
+        if fixed and abs(level) > terminal.range_v * METER.overrange:
+            self.values["level VOLT", (n,)] = terminal.level_v
+            raise ScpiError(-222, "Data out of range")
+        self._apply(n)
+
+    def _range(self, key: str, n: int) -> None:
+        self.values[f"auto {key}", (n,)] = False
+        if key == "VOLT":
+            smu = self._smu(n)
+            smu.terminal.range_v = smu.range_v(self.value("range VOLT", n))
+
+    def _sense_range(self, key: str, n: int) -> None:
+        self.values[f"sense auto {key}", (n,)] = False
+        self._apply(n)
+
+    def _nplc(self, n: int, parameters: list[str]) -> None:
+        if not parameters:
+            raise ScpiError(-109, "Missing parameter")
+        self.values["aperture", (n,)] = real(4e-4, 100.0)(parameters[0]) / LINE_HZ
+
+    def _output(self, n: int, parameters: list[str]) -> None:
+        smu = self._smu(n)
+        smu.switch(boolean(parameters[0] if parameters else ""))
+
+    def _functions(self, n: int, parameters: list[str]) -> None:
+        parse = keyword("VOLTage", "CURRent", "RESistance")
+        self.values["functions", (n,)] = {
+            parse(text(p).upper().removesuffix(":DC")) for p in parameters
+        }  # fmt: skip
+
+    def _functions_query(self, n: int, _: list[str]) -> str:
+        return ",".join(f'"{f}"' for f in sorted(self.value("functions", n)))
+
+    def _list(self, n: int, parameters: list[str]) -> None:
+        self._smu(n)
+        self.listed[n] = numbers(-210.0, 210.0, MAX_LIST)(parameters)
+
+    def _append(self, n: int, parameters: list[str]) -> None:
+        more = numbers(-210.0, 210.0, MAX_LIST)(parameters)
+        both = np.concatenate([self.listed.get(n, np.empty(0)), more])
+        if both.size > MAX_LIST:
+            raise ScpiError(-223, "Too much data")
+        self.listed[n] = both
+
+    def _list_query(self, n: int, _: list[str]) -> str:
+        return ",".join(self.format_number(float(v)) for v in self.listed.get(n, np.zeros(1)))
+
+    def _put_elements(self, parameters: list[str]) -> None:
+        parse = keyword("VOLTage", "CURRent", "RESistance", "TIME", "STATus", "SOURce")
+        chosen = {parse(p) for p in parameters}
+        self.elements = tuple(e for e in _ELEMENTS if e in chosen)
+
+    def _format(self, parameters: list[str]) -> None:
+        kind = keyword("ASCii", "REAL")(parameters[0] if parameters else "")
+        width = int(real(32, 64)(parameters[1])) if len(parameters) > 1 else 64
+        if width not in (32, 64):
+            raise ScpiError(-224, "Illegal parameter value")
+        self.values["format", ()] = "ASC" if kind == "ASC" else f"REAL,{width}"
+
+    def _channels(self, parameters: list[str]) -> list[int]:
+        if not parameters:
+            return list(self.smus)
+        entries = channel_list(parameters[-1])
+        out: list[int] = []
+        for entry in entries:
+            first, _, last = entry.partition(":")
+            if not (first.isdigit() and (last or first).isdigit()):
+                raise ScpiError(-224, "Illegal parameter value")
+            out.extend(range(int(first), int(last or first) + 1))
+        for n in out:
+            self._smu(n)
+        return out
+
+    # Running.
+
+    def _levels(self, n: int, count: int) -> NDArray[np.float64]:
+        mode = self.value("mode VOLT", n)
+        if mode == "LIST":
+            return np.resize(self.listed.get(n, np.zeros(1)), count)
+        if mode == "SWE":
+            steps = self.value("points VOLT", n)
+            ramp = np.linspace(self.value("STARt VOLT", n), self.value("STOP VOLT", n), steps)
+            return np.resize(ramp, count)
+        triggered = self.values.get(("triggered VOLT", (n,)))
+        level = self.value("level VOLT", n) if triggered is None else triggered
+        return np.full(count, level)
+
+    def _initiate(self, parameters: list[str]) -> None:
+        timers: list[Timer] = []
+        for n in self._channels(parameters):
+            smu = self._smu(n)
+            if not smu.terminal.on:
+                smu.switch(True)
+            smu.records.clear()
+            count = self.value("TRAN COUNt", n)
+            if count * self.value("arm TRAN COUNt", n) > MAX_READINGS:
+                raise ScpiError(-221, "Settings conflict")
+            levels = self._levels(n, count)
+            if self.value("auto VOLT", n):
+                smu.terminal.range_v = smu.range_v(float(np.abs(levels).max(initial=0.0)))
+            smu.start(levels, self.value("arm TRAN COUNt", n), self._shape(n, count, timers))
+        self.bench.engine.timers[self.name] = timers
+
+    def _external(self, key: str, n: int) -> int:
+        """Return the event of ``BUS`` or ``EXTn`` sources, 0 for internal ones."""
+        source = str(self.value(key, n))
+        if source.startswith("EXT"):
+            return self.bench.bus[int(source[3:])]
+        return self._bus_event() if source == "BUS" else 0
+
+    def _bus_event(self) -> int:
+        return self.bench.bus[0]
+
+    def _shape(self, n: int, count: int, timers: list[Timer]) -> Shape:
+        """Return the timing of one channel; adds the timers that give its stimuli."""
+        smu = self._smu(n)
+        aperture = float(self.value("aperture", n))
+        pulsed = self.value("shape", n) == "PULS"
+        source_at = self.value("TRAN DELay", n) + (self.value("pulse delay", n) if pulsed else 0.0)
+        measure_at = self.value("ACQ DELay", n)
+        width = float(self.value("pulse width", n)) if pulsed else 0.0
+        tick, sourced, measured = self.timing[n]
+        begin = smu.events[0]
+        trigger = self._external("TRAN SOURce", n)
+        if trigger:
+            timers.append(Timer(trigger, tick, (0.0,), 1))
+        elif count > 1:
+            period = float(self.value("TRAN TIMer", n))
+            if self.value("TRAN SOURce", n) != "TIM":
+                # Automatic: the next trigger comes when both layers are done.
+                period = max(source_at + width, measure_at + aperture, 1e-5)
+            timers.append(Timer(begin, tick, (period,), count - 1, passthrough=True))
+        else:
+            timers.append(Timer(begin, tick, (0.0,), 1))
+        timers.append(Timer(tick, sourced, (source_at,), 1))
+        timers.append(Timer(tick, measured, (max(measure_at, 1e-12),), 1))
+        end = 0
+        if pulsed:
+            end = smu.events[5] if width <= 0 else self._end_event(n)
+            timers.append(Timer(sourced, end, (width,), 1))
+        return Shape(0.0, aperture, 0.0, pulsed, True,
+                     (self._external("arm TRAN SOURce", n), sourced, measured, end), pulsed)  # fmt: skip
+
+    def _end_event(self, n: int) -> int:
+        if len(self.timing[n]) == 3:
+            self.timing[n].append(self.bench.engine.new_event())
+        return self.timing[n][3]
+
+    @property
+    def all_idle(self) -> bool:
+        """Whether no channel is initiated."""
+        return all(smu.idle for smu in self.smus.values())
+
+    def finish(self) -> None:
+        """Wait for all channels to be idle."""
+        self.bench.wait_until(self, lambda: self.all_idle)
+
+    def trigger(self) -> None:
+        """``*TRG``: the bus trigger."""
+        self.bench.engine.fire(self._bus_event())
+        self.bench.changed.notify_all()
+
+    def _stop(self, parameters: list[str]) -> None:
+        ids = {id(self._smu(n).terminal) for n in self._channels(parameters)}
+        self.bench.engine.abort(ids)
+
+    def _idle(self, parameters: list[str]) -> str:
+        del parameters
+        self.finish()
+        return "1"
+
+    def _condition(self) -> int:
+        self.bench.run(self)
+        return sum(_IDLE_BITS[n] for n, smu in self.smus.items() if smu.idle)
+
+    def _tripped(self, n: int, _: list[str]) -> str:
+        smu = self._smu(n)
+        return str(int(smu.terminal.on and smu.spot(1e-6).limited))
+
+    def _measure(self, parameters: list[str], elements: tuple[str, ...]) -> str | bytes:
+        values: list[float] = []
+        for n in self._channels(parameters):
+            smu = self._smu(n)
+            if not smu.terminal.on:
+                smu.switch(True)
+            smu.records[:] = [smu.spot(self.value("aperture", n))]
+            values.extend(self._row(n, smu.records[-1], elements))
+        return self._encoded(values)
+
+    def _read(self, parameters: list[str]) -> str | bytes:
+        self._initiate(parameters)
+        self.finish()
+        return self._fetch(parameters, self.elements)
+
+    def _fetch(
+        self, parameters: list[str], elements: tuple[str, ...], last: bool = False
+    ) -> str | bytes:  # fmt: skip
+        self.finish()
+        channels = self._channels(parameters)
+        columns = [self._smu(n).records for n in channels]
+        if not all(columns):
+            raise ScpiError(-230, "Data corrupt or stale")
+        rows = max(len(c) for c in columns)
+        values: list[float] = []
+        for k in range(rows - 1 if last else 0, rows):
+            for n, column in zip(channels, columns, strict=True):
+                if k < len(column):
+                    values.extend(self._row(n, column[k], elements))
+                else:
+                    values.extend([9.91e37] * len(elements))
+        return self._encoded(values)
+
+    def _row(self, n: int, record: Record, elements: tuple[str, ...]) -> list[float]:
+        functions = self.value("functions", n)
+        ohms = record.volts / record.amps if record.amps and "RES" in functions else 9.91e37
+        row = {
+            "VOLT": record.volts, "CURR": record.amps, "RES": ohms, "TIME": record.time_s,
+            "STAT": float(_OVERFLOW * record.overflow | _COMPLIANCE * record.limited),
+            "SOUR": record.source,
+        }  # fmt: skip
+        return [row[e] for e in elements]
+
+    def _encoded(self, values: list[float]) -> str | bytes:
+        kind = self.value("format")
+        if kind == "ASC":
+            return ",".join(self.format_number(v) for v in values)
+        order = "<" if self.value("border") == "SWAP" else ">"
+        code = "f" if kind.endswith("32") else "d"
+        return definite_block(struct.pack(f"{order}{len(values)}{code}", *values))
