@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,11 +55,11 @@ class PulseGenerator(ScpiSource):
     full_code = 1  #: code of the positive full scale of a waveform
     longest_waveform = 1  #: points
     fewest_points = 1
+    waveform_messages = 2  #: messages that set a channel up for a waveform
     shortest_point_s = 1e-9
     burst_cycles = 1_000_000
 
     _trains: Mapping[str, Train] | None = None
-    _sync = SOFTWARE_START
     _ends_s = 0.0
 
     @abstractmethod
@@ -113,8 +113,10 @@ class PulseGenerator(ScpiSource):
         points = np.concatenate([[0], points])
         finer = math.ceil(self.fewest_points / len(points))
         points = np.repeat(points, finer)
-        for quantity, value, limit in (("points of a waveform", len(points), self.longest_waveform),
-                                       ("cycles of a burst", cycles, self.burst_cycles)):  # fmt: skip
+        for quantity, value, limit in (
+            ("points of a waveform", len(points), self.longest_waveform),
+            ("cycles of a burst", cycles, self.burst_cycles),
+        ):
             if value > limit:
                 raise LimitError(quantity, value, limit, "", where=where)
         return Train(d, cycles, points, grid.unit_s / finer, full_v)
@@ -141,7 +143,7 @@ class PulseGenerator(ScpiSource):
     def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
         """Return two or three messages per channel and three for start, done and errors."""
         trains = self._lowered(programs)
-        messages = sum(1 if t.codes is None else 3 for t in trains.values())
+        messages = sum(1 if t.codes is None else self.waveform_messages for t in trains.values())
         kinds = ", ".join(
             f"{c}: {'burst' if t.codes is None else f'{len(t.codes)} points'}"
             for c, t in trains.items()
@@ -165,20 +167,30 @@ class PulseGenerator(ScpiSource):
         self._sync = sync
         return {c: t.delivered for c, t in trains.items()}
 
-    def _duration_s(self) -> float:
-        first = next(iter((self._trains or {}).values()))
-        return float((first.delivered.repeat * first.delivered.period_s).sum())
+    def _begin_commands(self) -> Sequence[str]:
+        on = [f":OUTP{c} ON" for c in self._trains or ()]
+        return [*on, "*TRG"] if on and self._sync.role is not SyncRole.FOLLOWER else on
+
+    def _end_commands(self) -> Sequence[str]:
+        # *WAI ends with the burst (33500 operating and service guide, *WAI with bursts); a follower
+        # has nothing pending before its trigger comes, so that its host counts the time instead.
+        off = [f":OUTP{c} OFF" for c in self._trains or ()]
+        return off if self._sync.role is SyncRole.FOLLOWER else ["*WAI", *off]
 
     def start(self) -> None:
         """Outputs on and trigger, or outputs on and wait for the trigger socket."""
         super().start()
-        self._ends_s = time.monotonic() + self._duration_s()
+        if self._trains:
+            self._ends_s = time.monotonic() + self._duration_s(self._trains)
+
+    def _duration_s(self, trains: Mapping[str, Train]) -> float:
+        first = next(iter(trains.values())).delivered
+        return float((first.repeat * first.period_s).sum())
 
     def wait(self, timeout_s: float) -> None:
         """Return when the outputs are off; a follower is switched off here, after its duration."""
         if self._sync.role is SyncRole.FOLLOWER:
             time.sleep(max(0.0, min(self._ends_s - time.monotonic(), timeout_s)))
-            self._send(*self._off())
         super().wait(timeout_s)
 
     def collect(self) -> Mapping[str, ChannelReadings]:

@@ -24,9 +24,8 @@ from hil_drivers.steps import (
 
 
 def _refuse(quantity: str, column: FloatArray, allowed: Range, unit: str, where: str) -> None:
-    slack = RELATIVE * max(abs(allowed.min), abs(allowed.max)) if math.isfinite(allowed.max) else 0
-    low = np.flatnonzero(column < allowed.min - slack)
-    high = np.flatnonzero(column > allowed.max + slack)
+    low = np.flatnonzero(column < allowed.min - RELATIVE * abs(allowed.min))
+    high = np.flatnonzero(column > allowed.max * (1 + RELATIVE))
     for steps, limit in ((low, allowed.min), (high, allowed.max)):
         if steps.size:
             step = int(steps[0])
@@ -117,8 +116,7 @@ def _compliance(steps: ChannelSteps, capabilities: ChannelCapabilities, where: s
     if not math.isfinite(steps.compliance_a):
         return capabilities.compliance_a.max
     limits = capabilities.compliance_a
-    slack = RELATIVE * limits.max
-    if not limits.min - slack <= steps.compliance_a <= limits.max + slack:
+    if not limits.min * (1 - RELATIVE) <= steps.compliance_a <= limits.max * (1 + RELATIVE):
         bound = limits.min if steps.compliance_a < limits.min else limits.max
         raise LimitError("compliance_a", steps.compliance_a, bound, "A", where=where)
     return steps.compliance_a

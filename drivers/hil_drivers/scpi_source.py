@@ -9,7 +9,7 @@ from hil.errors import BackendError, InstrumentError, LimitError, LinkError, Rea
 from hil_drivers.instrument import SourceInstrument
 from hil_drivers.safely import Attempts
 from hil_drivers.scpi import chain, poll_errors
-from hil_drivers.steps import SyncPlan, SyncRole
+from hil_drivers.steps import SOFTWARE_START, SyncPlan, SyncRole
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, Session
 
 
@@ -18,6 +18,7 @@ class ScpiSource(SourceInstrument):
 
     _running = False
     _last = ""
+    _sync = SOFTWARE_START
 
     @abstractmethod
     def _off(self) -> Sequence[str]:
@@ -28,8 +29,12 @@ class ScpiSource(SourceInstrument):
         """One query per output that answers 0 when it is off."""
 
     @abstractmethod
-    def _start_commands(self) -> Sequence[str]:
-        """Outputs on, begin; and what switches off again once it has ended."""
+    def _begin_commands(self) -> Sequence[str]:
+        """Outputs on and begin, or be armed; empty when nothing is loaded."""
+
+    @abstractmethod
+    def _end_commands(self) -> Sequence[str]:
+        """Wait for the end of the run inside the instrument, then levels 0 V and outputs off."""
 
     def errors(self) -> list[InstrumentError]:
         """Return and remove the entries of the error queue."""
@@ -53,15 +58,24 @@ class ScpiSource(SourceInstrument):
         attempts.finish()
 
     def start(self) -> None:
-        """Outputs on and begin; the instrument switches off by itself at the end."""
-        commands = self._start_commands()
+        """Outputs on and begin; the instrument switches off by itself at the end.
+
+        A follower is armed when this returns: a trigger that came before would be lost.
+        """
+        commands = self._begin_commands()
         if not commands:
             raise BackendError(f"{self.name}: nothing is loaded")
         self._running = True
+        if self._sync.role is not SyncRole.FOLLOWER:
+            self._send(*commands, *self._end_commands())
+            return
         self._send(*commands)
+        self.session.query(chain(*self._output_queries()))  # answered after what was sent before
 
     def wait(self, timeout_s: float) -> None:
         """Return when the outputs answer that they are off; they do so after the run."""
+        if self._sync.role is SyncRole.FOLLOWER:
+            self._send(*self._end_commands())
         self._verify_off(timeout_s)
         self._running = False
         self.check_errors(self._last)

@@ -220,6 +220,26 @@ def test_overflows_become_nan_with_a_status():
     assert a.status.tolist() == [Status.OVERFLOW, Status.OVERFLOW | Status.I_COMPLIANCE]
 
 
+def test_a_follower_is_armed_when_start_returns_and_is_waited_for_by_a_message():
+    sync = SyncPlan(SyncRole.FOLLOWER, "3")
+    smu, session = opened([
+        (message(sync=sync), None), ("hil_follow(1)", "armed\t1.00000e+00"),
+        ("hil_finish(1)", "hil\t1\t0\t0\t7\t0\tok"),
+    ])  # fmt: skip
+    smu.load(WRITE_AND_READ, sync)
+    smu.start()
+    smu.wait(1.0)
+    session.finish()
+
+
+def test_a_follower_that_is_not_armed_is_a_link_error():
+    sync = SyncPlan(SyncRole.FOLLOWER, "3")
+    smu, _ = opened([(message(sync=sync), None), ("hil_follow(1)", "armed\t4")])
+    smu.load(WRITE_AND_READ, sync)
+    with pytest.raises(LinkError, match="to be armed"):
+        smu.start()
+
+
 def test_safe_twice_says_the_same_and_reads_back():
     ask = [(OFF, None), (OUTPUTS, "0.00000e+00\t0.00000e+00")]
     smu, session = opened([*ask, *ask])

@@ -65,7 +65,12 @@ def run(lua, programs, sync=None):
     for line in plan.message.splitlines():
         lua.execute(line)
     lua.execute("log = {}")
-    lua.execute("hil_run(5)")
+    if sync is not None and sync.role is SyncRole.FOLLOWER:
+        lua.execute("hil_follow(5)")
+        assert "wait" not in lua.globals().log.values()
+        lua.execute("hil_finish(5)")
+    else:
+        lua.execute("hil_run(5)")
     return plan, list(lua.globals().log.values())
 
 

@@ -126,11 +126,12 @@ class Keithley2400(ScpiSource):
     def _output_queries(self) -> Sequence[str]:
         return (":OUTP?",)
 
-    def _start_commands(self) -> Sequence[str]:
-        if self._loaded is None:
-            return ()
+    def _begin_commands(self) -> Sequence[str]:
+        return () if self._loaded is None else (":OUTP ON", ":INIT")
+
+    def _end_commands(self) -> Sequence[str]:
         # *WAI keeps what follows until the sweep is back in idle.
-        return (":OUTP ON", ":INIT", "*WAI", ":SOUR:VOLT:MODE FIX", ":SOUR:VOLT:LEV 0", ":OUTP OFF")
+        return ("*WAI", ":SOUR:VOLT:MODE FIX", ":SOUR:VOLT:LEV 0", ":OUTP OFF")
 
     # -- runs ------------------------------------------------------------------------------
 

@@ -136,11 +136,12 @@ class Keithley2450(ScpiSource):
     def _output_queries(self) -> Sequence[str]:
         return (":OUTP?",)
 
-    def _start_commands(self) -> Sequence[str]:
-        if self._loaded is None:
-            return ()
+    def _begin_commands(self) -> Sequence[str]:
+        return () if self._loaded is None else (":OUTP ON", ":INIT")
+
+    def _end_commands(self) -> Sequence[str]:
         # *WAI keeps what follows until the trigger model is idle.
-        return (":OUTP ON", ":INIT", "*WAI", ":SOUR:VOLT 0", ":OUTP OFF")
+        return ("*WAI", ":SOUR:VOLT 0", ":OUTP OFF")
 
     # -- runs ------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Keysight33500B(PulseGenerator):
     full_code = 32767
     longest_waveform = 1_000_000
     fewest_points = 8
+    waveform_messages = 3
     shortest_point_s = 4e-9
     burst_cycles = 100_000_000
 
@@ -100,15 +101,6 @@ class Keysight33500B(PulseGenerator):
 
     def _output_queries(self) -> Sequence[str]:
         return [f":OUTP{c}?" for c in self.channels]
-
-    def _start_commands(self) -> Sequence[str]:
-        if self._trains is None:
-            return ()
-        on = [f":OUTP{c} ON" for c in self._trains]
-        if self._sync.role is SyncRole.FOLLOWER:
-            return on
-        # *WAI ends with the burst (operating and service guide, *OPC and *WAI with bursts).
-        return (*on, "*TRG", "*WAI", *(f":OUTP{c} OFF" for c in self._trains))
 
     def _train_commands(self, channel: str, train: Train, sync: SyncPlan) -> None:
         c, d = channel, train.delivered

@@ -28,9 +28,9 @@ class Keysight81160A(PulseGenerator):
 
     Limits (81150A/81160A user's guide, p. 142): +-5 V into 50 ohm, +-10 V into an open circuit;
     period from 8.33 ns (81150A) or 3.03 ns (81160A) and at least the width and 1.6 edges; edges
-    from 1 ns; waveforms of up to 131 072 points, 14 bit, whose repetition rate is the frequency. The
-    load is set before the levels, and the output's limits (``:VOLT:LIM``) before it is switched
-    on. It can neither limit nor measure current.
+    from 1 ns; waveforms of up to 131 072 points, 14 bit, whose repetition rate is the frequency.
+    The load is set before the levels, and the output's limits (``:VOLT:LIM``) before it is
+    switched on. It can neither limit nor measure current.
     """
 
     driver: ClassVar[str] = "keysight-81160a"
@@ -95,14 +95,6 @@ class Keysight81160A(PulseGenerator):
 
     def _output_queries(self) -> Sequence[str]:
         return [f":OUTP{c}?" for c in self.channels]
-
-    def _start_commands(self) -> Sequence[str]:
-        if self._trains is None:
-            return ()
-        on = [f":OUTP{c} ON" for c in self._trains]
-        if self._sync.role is SyncRole.FOLLOWER:
-            return on
-        return (*on, "*TRG", "*WAI", *(f":OUTP{c} OFF" for c in self._trains))
 
     def _train_commands(self, channel: str, train: Train, sync: SyncPlan) -> None:
         c, d = channel, train.delivered

@@ -20,8 +20,8 @@ class KeysightB2200A(SwitchMatrix):
 
     Card (0 in auto configuration), two-digit input 01 … 14, two-digit output 01 … 48 (B2200 user's
     guide ed. 4, p. 4-5, 5-39). Free connection rule, so that several inputs may reach an output:
-    the router keeps two sources apart. Break before make is set. Inputs 100 V, 1 A (0.5 A for the
-    E5250A); about 20 ms for a closure.
+    the router keeps two sources apart. Break before make is set. Limits: 100 V, 1 A (0.5 A for
+    the E5250A); about 20 ms for a closure.
     """
 
     driver: ClassVar[str] = "keysight-b2200a"

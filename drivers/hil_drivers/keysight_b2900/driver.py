@@ -101,13 +101,14 @@ class KeysightB2900(ScpiSource):
     def _output_queries(self) -> Sequence[str]:
         return [f":OUTP{c}?" for c in self.channels]
 
-    def _start_commands(self) -> Sequence[str]:
-        if self._plan is None:
-            return ()
-        used = list(self._plan)
+    def _begin_commands(self) -> Sequence[str]:
+        used = list(self._plan or ())
+        return [*(f":OUTP{c} ON" for c in used), f":INIT (@{','.join(used)})"] if used else ()
+
+    def _end_commands(self) -> Sequence[str]:
         # *WAI keeps what follows until both channels are idle again.
-        return (*(f":OUTP{c} ON" for c in used), f":INIT (@{','.join(used)})", "*WAI",
-                *(x for c in used for x in (f":SOUR{c}:VOLT 0", f":OUTP{c} OFF")))  # fmt: skip
+        off = [x for c in self._plan or () for x in (f":SOUR{c}:VOLT 0", f":OUTP{c} OFF")]
+        return ["*WAI", *off]
 
     # -- runs ------------------------------------------------------------------------------
 
@@ -135,6 +136,7 @@ class KeysightB2900(ScpiSource):
             commands += self._channel(c, p) + self._arm(c, sync or SOFTWARE_START)
         self._send(*commands)
         self._plan = plan
+        self._sync = sync or SOFTWARE_START
         return {c: p.delivered for c, p in plan.items()}
 
     def _channel(self, c: str, p: lowering.ChannelPlan) -> list[str]:
