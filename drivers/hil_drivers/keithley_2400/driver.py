@@ -176,9 +176,11 @@ class Keithley2400(ScpiSource):
         can = self.channel_capabilities("1")
         range_v = can.range_for_v(float(np.abs(d.level_v).max()))
         delay = max(0.0, grid.unit_s - d.aperture_s - _POINT_S)
-        # Range, then protection, then level: a protection below the range is refused.
+        # A range above the protection's is refused, and a protection far below the range: the
+        # output is off, so that the protection may be wide open while the range changes.
         self._send(
             f":SOUR:VOLT:RANG {number(range_v)}",
+            f":SENS:CURR:PROT {number(can.compliance_a.max)}",
             f":SENS:CURR:RANG {number(d.range_a)}",
             f":SENS:CURR:PROT {number(d.compliance_a)}",
             f":SENS:CURR:NPLC {number(d.aperture_s * self._line_hz)}",

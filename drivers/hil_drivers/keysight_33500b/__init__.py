@@ -109,9 +109,11 @@ class Keysight33500B(PulseGenerator):
             trigger += [f":OUTP:TRIG:SOUR CH{c}", ":OUTP:TRIG ON"]
         burst = [f":SOUR{c}:BURS:MODE TRIG"]
         if train.codes is None:
+            # The width of the train before may be longer than the new period.
+            shortest = [f":SOUR{c}:FUNC:PULS:WIDT {number(16e-9)}"]
             self._send(
                 f":SOUR{c}:FUNC PULS", f":SOUR{c}:VOLT:HIGH {number(train.full_v)}",
-                f":SOUR{c}:VOLT:LOW 0", f":SOUR{c}:FUNC:PULS:PER {number(float(d.period_s[0]))}",
+                f":SOUR{c}:VOLT:LOW 0", *shortest, f":SOUR{c}:FUNC:PULS:PER {number(float(d.period_s[0]))}",
                 f":SOUR{c}:FUNC:PULS:WIDT {number(float(d.width_s[0]))}",
                 f":SOUR{c}:FUNC:PULS:TRAN:BOTH {number(_EDGE_S)}", *burst,
                 f":SOUR{c}:BURS:NCYC {train.cycles}", f":SOUR{c}:BURS:STAT ON", *trigger,

@@ -106,9 +106,11 @@ class Keysight81160A(PulseGenerator):
         low = min(0.0, float(d.level_v.min()))
         high = max(0.0, float(d.level_v.max()))
         if train.codes is None:
+            # The width of the train before may be longer than the new period.
+            shortest = [f":PULS:WIDT{c} {number(4e-9)}"]
             self._send(
                 f":FUNC{c} PULS", f":VOLT{c}:LIM:STAT OFF", f":VOLT{c}:HIGH {number(train.full_v)}",
-                f":VOLT{c}:LOW 0", f":PULS:PER{c} {number(float(d.period_s[0]))}",
+                f":VOLT{c}:LOW 0", *shortest, f":PULS:PER{c} {number(float(d.period_s[0]))}",
                 f":PULS:WIDT{c} {number(float(d.width_s[0]))}",
                 f":FUNC{c}:PULS:TRAN {number(self._edge_s)}", *self._limits(c, low, high), arm,
                 f":TRIG{c}:COUN {train.cycles}",

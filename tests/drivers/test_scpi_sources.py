@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from golden_files import check
+from hil_drivers.instrument import ChannelSteps, SyncPlan, SyncRole
+from hil_drivers.keithley_2400 import Keithley2400
+from hil_drivers.keithley_2450 import Keithley2450
+from hil_drivers.keysight_33500b import Keysight33500B
+from hil_drivers.keysight_81160a import Keysight81160A
+from hil_drivers.keysight_b2900 import KeysightB2900
+from hil_drivers.transport import ReplaySession
+
+from hil.errors import BackendUnavailable, LimitError, LinkError, ReadbackError
+from hil.measurement import Status
+
+NO_ERROR = (":SYST:ERR?", '+0,"No error"')
+RESET_2400 = (
+    "*RST;*CLS;:ROUT:TERM FRON;:SYST:RSEN OFF;:SYST:AZER OFF;:OUTP:SMOD HIMP;:SOUR:FUNC VOLT;"
+    ":SOUR:VOLT:MODE FIX;:SOUR:VOLT:LEV 0;:SOUR:DEL:AUTO OFF;:SENS:FUNC:CONC OFF;"
+    ":SENS:FUNC 'CURR:DC';:SENS:CURR:RANG:AUTO OFF;:FORM:ELEM CURR,STAT"
+)
+RESET_2450 = (
+    "*RST;*CLS;:ROUT:TERM FRON;:SOUR:FUNC VOLT;:SOUR:VOLT 0;:OUTP:VOLT:SMOD HIMP;"
+    ":SOUR:VOLT:READ:BACK OFF;:SOUR:VOLT:DEL:AUTO OFF;:SOUR:VOLT:DEL 0;"
+    ':SENS:FUNC "CURR";:SENS:CURR:AZER OFF;:SENS:CURR:RANG:AUTO OFF;:SENS:CURR:RSEN OFF'
+)
+
+
+class Recorder(ReplaySession):
+    """Takes every message, answers errors, outputs and loads; keeps what was sent."""
+
+    def __init__(self, idn):
+        super().__init__("recorder", [])
+        self.idn = idn
+        self.sent = []
+
+    def write(self, message, timeout_s=0.0):
+        self.sent.append(message)
+
+    def write_binary(self, header, values, timeout_s=0.0):
+        self.sent.append(f"{header} {values.dtype.str} {values.tolist()}")
+
+    def query(self, message, timeout_s=0.0):
+        answers = {"*IDN?": self.idn, "*LANG?": "SCPI", ":SYST:ERR?": '0,"No error"'}
+        if "LOAD?" in message:
+            return "9.9E+37" if "335" in self.idn else "50"
+        return answers.get(message, ";".join("0" for _ in message.split(";")))
+
+
+def lowered(kind, idn, programs, sync=None):
+    """The messages of ``load``, one command per line."""
+    instrument = kind("it")
+    session = Recorder(idn)
+    instrument.open(session)
+    session.sent.clear()
+    instrument.load(programs, sync)
+    return "\n".join(session.sent).replace(";:", "\n:")
+
+
+WRITE_READ = {"1": ChannelSteps.build([1.0, 0.1], [8e-3, 12e-3], [16e-3, 16e-3],
+                                      measure=[False, True], compliance_a=1e-4, range_a=1e-5,
+                                      aperture_s=1e-3)}  # fmt: skip
+IDN_2400 = "KEITHLEY INSTRUMENTS INC.,MODEL 2400,1234567,C32"
+IDN_2450 = "KEITHLEY INSTRUMENTS,MODEL 2450,04096331,1.7.0b"
+IDN_B2902 = "Keysight Technologies,B2902A,MY51140137,3.4"
+IDN_33522 = "Agilent Technologies,33522B,MY52800000,2.03"
+IDN_81160 = "Agilent Technologies,81160A,MY51400000,1.0"
+TRAIN = ChannelSteps.build([1.5], 1e-3, 4e-3, repeat=250)
+MIXED = ChannelSteps.build([2.0, -1.0], [1e-3, 2e-3], [4e-3, 4e-3], repeat=[2, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "idn", "programs"),
+    [
+        ("keithley_2400_write_and_read", Keithley2400, IDN_2400, WRITE_READ),
+        ("keithley_2450_write_and_read", Keithley2450, IDN_2450, WRITE_READ),
+        ("keysight_b2900_grid", KeysightB2900, IDN_B2902, WRITE_READ),
+        ("keysight_b2900_pulses", KeysightB2900, IDN_B2902,
+         {"1": ChannelSteps.build([1.0, 0.5], 1e-4, 1e-3, repeat=[2, 1], measure=True,
+                                  compliance_a=1e-3),
+          "2": ChannelSteps.build([-1.0, 0.2], 1e-3, 1e-3, repeat=[2, 1], compliance_a=1e-3)}),
+        ("keysight_33500b_burst", Keysight33500B, IDN_33522, {"1": TRAIN}),
+        ("keysight_33500b_waveform", Keysight33500B, IDN_33522, {"2": MIXED}),
+        ("keysight_81160a_burst", Keysight81160A, IDN_81160, {"1": TRAIN}),
+        ("keysight_81160a_waveform", Keysight81160A, IDN_81160, {"2": MIXED}),
+    ],
+)  # fmt: skip
+def test_what_load_sends_is_the_reviewed_file(name, kind, idn, programs):
+    check(f"{name}.scpi", lowered(kind, idn, programs))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "idn", "sync"),
+    [
+        ("keysight_b2900_master", KeysightB2900, IDN_B2902, SyncPlan(SyncRole.MASTER, "EXT3")),
+        ("keysight_b2900_follower", KeysightB2900, IDN_B2902, SyncPlan(SyncRole.FOLLOWER, "EXT3")),
+        ("keysight_33500b_master", Keysight33500B, IDN_33522, SyncPlan(SyncRole.MASTER, "EXT")),
+        ("keysight_33500b_follower", Keysight33500B, IDN_33522, SyncPlan(SyncRole.FOLLOWER, "EXT")),
+        ("keysight_81160a_follower", Keysight81160A, IDN_81160, SyncPlan(SyncRole.FOLLOWER, "EXT")),
+    ],
+)
+def test_triggered_loads_are_the_reviewed_files(name, kind, idn, sync):
+    check(f"{name}.scpi", lowered(kind, idn, {"1": TRAIN}, sync))
+
+
+def test_a_2400_run_reads_the_last_point_of_every_pulse():
+    load = lowered(Keithley2400, IDN_2400, WRITE_READ).replace("\n:", ";:")
+    # On a grid of 4 ms the read pulse ends with point 4 + 3 = 7 of 8.
+    data = ",".join(f"{i * 1e-6:.6e},{8 if i == 6 else 0}" for i in range(8))
+    smu = Keithley2400("smu")
+    session = ReplaySession.of([
+        ("*IDN?", IDN_2400), (RESET_2400, None), NO_ERROR, (load, None),
+        (":OUTP ON;:INIT;*WAI;:SOUR:VOLT:MODE FIX;:SOUR:VOLT:LEV 0;:OUTP OFF", None),
+        (":OUTP?", "0"), NO_ERROR, (":TRAC:DATA?", data),
+    ])  # fmt: skip
+    smu.open(session)
+    smu.load(WRITE_READ)
+    smu.start()
+    smu.wait(1.0)
+    reading = smu.collect()["1"]
+    session.finish()
+    assert reading.step.tolist() == [1]
+    assert reading.current_a == pytest.approx([6e-6])
+    assert reading.status.tolist() == [Status.I_COMPLIANCE]
+    assert reading.t_ns.tolist() == [16_000_000]
+
+
+def test_a_2400_that_measured_less_gives_what_it_has():
+    smu = Keithley2400("smu")
+    session = Recorder(IDN_2400)
+    smu.open(session)
+    smu.load({"1": ChannelSteps.build([0.1, 0.2], 4e-3, 8e-3, measure=True, compliance_a=1e-3)})
+    session.query = lambda message, timeout_s=0.0: "1e-6,0,2e-6,0"  # the first pulse only
+    reading = smu.collect()["1"]
+    assert reading.step.tolist() == [0]
+    assert reading.current_a == pytest.approx([1e-6])
+
+
+def test_a_2450_in_tsp_mode_is_refused_with_what_to_do():
+    session = ReplaySession.of([("*IDN?", IDN_2450), ("*LANG?", "TSP")])
+    with pytest.raises(BackendUnavailable, match=r"TSP command set; send `\*LANG SCPI`"):
+        Keithley2450("smu").open(session)
+    session.finish()
+
+
+def test_a_2450_run_reads_count_and_readings():
+    load = lowered(Keithley2450, IDN_2450, WRITE_READ).replace("\n:", ";:")
+    data = ",".join(f"{i * 1e-6:.6e},{32 + 128 if i == 6 else 128}" for i in range(8))
+    smu = Keithley2450("smu")
+    session = ReplaySession.of([
+        ("*IDN?", IDN_2450), ("*LANG?", "SCPI"), (RESET_2450, None), NO_ERROR, (load, None),
+        (":OUTP ON;:INIT;*WAI;:SOUR:VOLT 0;:OUTP OFF", None), (":OUTP?", "0"), NO_ERROR,
+        (':TRAC:ACT? "defbuffer1"', "8"),
+        (':TRAC:DATA? 1,8,"defbuffer1",READ,SOURSTAT', data),
+    ])  # fmt: skip
+    smu.open(session)
+    smu.load(WRITE_READ)
+    smu.start()
+    smu.wait(1.0)
+    reading = smu.collect()["1"]
+    session.finish()
+    assert reading.current_a == pytest.approx([6e-6])
+    assert reading.status.tolist() == [Status.I_COMPLIANCE]
+
+
+def b2900_run(words):
+    smu = KeysightB2900("smu")
+    session = Recorder(IDN_B2902)
+    smu.open(session)
+    smu.load({"1": ChannelSteps.build([1.0, 0.5], 1e-4, 1e-3, measure=True, compliance_a=1e-3)})
+    values = np.array([[2e-6, words[0]], [9.91e37, words[1]]], ">f8").ravel()
+    session.query_binary = lambda message, count, dtype, timeout_s=0.0: values[:count]
+    return smu.collect()["1"]
+
+
+def test_b2900_status_words_become_bits():
+    readings = b2900_run([0b010, 1 << 13])
+    assert readings.current_a[0] == pytest.approx(2e-6)
+    assert np.isnan(readings.current_a[1])
+    assert readings.status.tolist() == [Status.I_COMPLIANCE, Status.OVERFLOW]
+
+
+def test_b2900_grids_finer_than_its_interval_are_refused():
+    smu = KeysightB2900("smu")
+    steps = ChannelSteps.build([1.0, 1.0], [100e-6, 103e-6], [1e-3, 1e-3])
+    with pytest.raises(LimitError, match="time grid"):
+        smu.delivered({"1": steps})
+
+
+def test_lists_longer_than_the_memory_are_refused_with_numbers():
+    steps = ChannelSteps.build([1.0, 2.0], [2e-3, 4e-3], [100e-3, 150e-3])
+    with pytest.raises(
+        LimitError, match=r"points of a list 125 .* limit 100 .*on a grid of 0.002 s"
+    ):
+        Keithley2400("smu").delivered({"1": steps})
+
+
+def test_a_waveform_keeps_its_period_and_begins_at_zero():
+    generator = Keysight33500B("gen")
+    negative = ChannelSteps.build([-1.0], 1e-3, 4e-3, repeat=5)
+    train = generator._lowered({"1": negative})["1"]
+    assert train.cycles == 5
+    assert train.codes is not None
+    assert len(train.codes) * train.point_s == pytest.approx(4e-3)
+    assert train.codes[0] == 0
+    assert (train.codes == -32767).sum() * train.point_s == pytest.approx(1e-3)
+
+
+def test_a_held_level_becomes_one_waveform_without_gaps():
+    generator = Keysight81160A("gen")
+    train = generator._lowered({"1": ChannelSteps.build([1.0], 4e-3, 4e-3, repeat=3)})["1"]
+    assert train.cycles == 1
+    assert train.codes is not None
+    assert train.codes.tolist() == [0, 8191, 8191, 8191]
+
+
+def test_a_load_that_is_not_kept_is_a_readback_error():
+    class Wrong(Recorder):
+        def query(self, message, timeout_s=0.0):
+            return "50" if "LOAD?" in message else super().query(message)
+
+    with pytest.raises(ReadbackError, match="levels would be wrong"):
+        Keysight33500B("gen").open(Wrong(IDN_33522))
+
+
+def test_a_strange_error_queue_is_a_link_error():
+    session = ReplaySession.of([("*IDN?", IDN_2400), (RESET_2400, None), (":SYST:ERR?", "what?")])
+    with pytest.raises(LinkError, match="error queue"):
+        Keithley2400("smu").open(session)
