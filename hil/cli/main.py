@@ -5,6 +5,7 @@ Commands import what they need when they run, so that ``hil --help`` answers at 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Two BLAS threads make the small products of a training run a hundred times slower.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows is not UTF-8 by itself
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.exit(_run(args, JSON_FLAG in args))
 
 

@@ -55,8 +55,9 @@ class Exposure:
         self.ledger = Ledger(geometry)
         self.blocks = self.steps = self.readings = self.pulse_rows = 0
         self.seconds = 0.0
-        self.selected = WorstVoltage()
+        self.selected = WorstVoltage()  #: of write pulses
         self.half_selected = WorstVoltage()
+        self.read = WorstVoltage()  #: of reads, selected or not
 
     def add(self, block: PulseBlock) -> None:
         """Count one block."""
@@ -73,11 +74,12 @@ class Exposure:
     def _stress(self, block: PulseBlock) -> None:
         geometry = self.geometry
         erase = geometry.erase_lines
-        if block.phase is Phase.ERASE and erase is not None:
-            lines = erase
-        else:
-            reading = block.phase in READING_PHASES
-            lines = geometry.read_lines if reading else geometry.write_lines
+        if block.phase in READING_PHASES:
+            for found in worst_voltages(geometry, block, geometry.read_lines):
+                self.read = self.read.worse(found)
+            return
+        erasing = block.phase is Phase.ERASE and erase is not None
+        lines = geometry.write_lines if erase is None or not erasing else erase
         selected, half = worst_voltages(geometry, block, lines)
         self.selected = self.selected.worse(selected)
         self.half_selected = self.half_selected.worse(half)
@@ -111,6 +113,7 @@ class Exposure:
             "read_pulses": ledger["read_pulses"],
             "worst_v": self.selected.v,
             "worst_half_selected_v": self.half_selected.v,
+            "worst_read_v": self.read.v,
             "worst_stress_v2s": float(v2s.max()),
             "bytes": self.bytes,
         }

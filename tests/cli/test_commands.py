@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -61,6 +62,16 @@ def test_the_version_is_the_packages():
 def test_every_command_takes_json():
     for name in COMMANDS:
         assert "--json" in hil(name, "--help").stdout, name
+
+
+def test_output_is_utf_8_whatever_the_locale(bench):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = subprocess.run(
+        [*HIL, "dry-run", "read-map", "-s", "station.toml", "--sim"], cwd=bench, env=environment,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "∫V²dt" in done.stdout.decode("utf-8")
 
 
 def test_a_wrong_command_line_is_one_line_and_code_2():

@@ -25,6 +25,7 @@ _ROWS: Final = {
     "readings": ("readings", ""),
     "worst_v": ("worst voltage, selected", "V"),
     "worst_half_selected_v": ("worst voltage, half-selected", "V"),
+    "worst_read_v": ("worst voltage, reads", "V"),
     "worst_stress_v2s": ("worst stress ∫V²dt", "V²s"),
     "bytes": ("bytes to record", "B"),
 }
