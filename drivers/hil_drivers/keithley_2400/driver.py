@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Literal, cast
 import numpy as np
 
 from hil.capabilities import Range
-from hil.config.quantities import Table
+from hil.config.quantities import Second, Table
 from hil.errors import BackendError, LimitError
 from hil.measurement import Status
 from hil_drivers.gridlist import GridList, grid_lists
@@ -32,8 +32,6 @@ from hil_drivers.transport.blocks import parse_numbers, readings
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, LinkSettings
 
 _COMPLIANCE: Final = 1 << 3  # status element, 2400S-900-01 p. 18-52
-#: Time of a point besides delay and aperture with autozero off (2400S-900-01, SDM cycle).
-_POINT_S: Final = 1e-3
 _LIST, _POINTS = 100, 2500
 _LOW_A = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 #: model -> (source ranges, current ranges, resolution of a range as a share)
@@ -48,21 +46,23 @@ _MODELS: Final = {
 
 
 class Settings(Table):
-    """Settings of one 2400: terminals, sense, mains frequency, state of an output that is off."""
+    """Settings of one 2400: terminals, sense, mains, off state, time that a point takes besides."""
 
     terminals: Literal["front", "rear"] = "front"
     sense: Literal["local", "remote"] = "local"
     line_frequency_hz: Literal[50, 60] = 50
     off: Literal["high-z", "normal", "zero"] = "high-z"
+    point_overhead: Second = 0.0
 
 
 class Keithley2400(ScpiSource):
-    """Keithley 2400 SourceMeter: list sweeps of up to 100 levels, paced by the arm timer.
+    """Keithley 2400 SourceMeter: list sweeps of up to 100 levels.
 
     Limits (2400S-900-01 rev. K): 2400: 200 V, 1 A without overrange; list 100 points (p. 18-91),
-    repeated until arm count times trigger count points are done; buffer 2 500 readings; arm timer
-    1 ms steps, so that widths and gaps are multiples of 1 ms and at least 2 ms. No pulse mode but
-    on the 2430. A list point is measured whether it is asked for or not. Starts by software only.
+    begun again until the trigger count of up to 2 500 is reached (p. 18-93); buffer 2 500 readings.
+    Nothing paces a list point: it lasts its delay and its measurement, so that widths are multiples
+    of 1 ms, at least 2 ms, and ``point_overhead`` (found with an oscilloscope) is taken off the
+    delay. No pulse mode but on the 2430. Every list point is measured. Starts by software only.
     """
 
     driver: ClassVar[str] = "keithley-2400"
@@ -146,7 +146,7 @@ class Keithley2400(ScpiSource):
         grid = grid_lists({"1": d}, grid_s=1e-3, shortest_unit_s=2e-3, longest_list=_LIST,
                           most_points=_POINTS, name=self.name)["1"]  # fmt: skip
         lowest, highest = 0.01 / self._line_hz, 10 / self._line_hz
-        room = min(grid.unit_s - _POINT_S, highest)
+        room = min(grid.unit_s - cast(Settings, self.settings).point_overhead, highest)
         asked = steps.aperture_s
         if asked is not None and not lowest * (1 - RELATIVE) <= asked <= room * (1 + RELATIVE):
             raise LimitError(
@@ -175,7 +175,8 @@ class Keithley2400(ScpiSource):
         d, grid = self._lowered(programs)
         can = self.channel_capabilities("1")
         range_v = can.range_for_v(float(np.abs(d.level_v).max()))
-        delay = max(0.0, grid.unit_s - d.aperture_s - _POINT_S)
+        overhead = cast(Settings, self.settings).point_overhead
+        delay = max(0.0, grid.unit_s - d.aperture_s - overhead)
         # A range above the protection's is refused, and a protection far below the range: the
         # output is off, so that the protection may be wide open while the range changes.
         self._send(
@@ -187,8 +188,8 @@ class Keithley2400(ScpiSource):
             f":SOUR:DEL {number(round(delay, 5))}",
             f":SOUR:LIST:VOLT {numbers(grid.levels_v)}",
             ":SOUR:VOLT:MODE LIST",
-            ":TRIG:COUN 1", ":ARM:SOUR TIM", f":ARM:TIM {number(grid.unit_s)}",
-            f":ARM:COUN {grid.n_points}", ":TRAC:CLE", f":TRAC:POIN {grid.n_points}",
+            ":ARM:COUN 1", f":TRIG:COUN {grid.n_points}",
+            ":TRAC:CLE", f":TRAC:POIN {grid.n_points}",
             ":TRAC:FEED SENS", ":TRAC:FEED:CONT NEXT",
         )  # fmt: skip
         self._loaded = (d, grid)

@@ -28,6 +28,8 @@ from hil_drivers.tsp import lua_list
 
 #: Numbers per line of an upload, so that no line is longer than a few kilobytes.
 PER_LINE = 100
+#: A level that is held ends this long before its period at the end of a sweep, in seconds.
+TIMER_GAP_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,10 @@ def lower(
         lines.append(f'hil_setup("{channel}",{number(d.compliance_a)},{number(range_v)},'
                      f"{number(d.range_a)},{number(d.aperture_s * line_hz)})")  # fmt: skip
         lines += _column(f"v{channel}", d.level_v)
-        lines += _column(f"w{channel}", d.width_s)
-        delay = np.maximum(d.width_s - d.aperture_s - models.MEASURE_MARGIN_S, 0.0)
+        # A timer that is stimulated in the moment in which it ends misses that pulse.
+        width = np.minimum(d.width_s, np.round(d.period_s - TIMER_GAP_S, 7))
+        lines += _column(f"w{channel}", np.asarray(width, dtype=np.float64))
+        delay = np.maximum(width - d.aperture_s - models.MEASURE_MARGIN_S, 0.0)
         if d.measure.any():
             lines += _column(f"m{channel}", np.asarray(np.round(delay, 7), dtype=np.float64))
     for part in parts:

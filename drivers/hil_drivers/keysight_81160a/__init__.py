@@ -39,7 +39,7 @@ class Keysight81160A(PulseGenerator):
     full_code = 8191
     longest_waveform = 131_072
     shortest_point_s = 1e-9
-    burst_cycles = 1_048_576
+    burst_cycles = 1_000_000
 
     _edge_s = 2.5e-9
 
@@ -113,7 +113,8 @@ class Keysight81160A(PulseGenerator):
                 f":VOLT{c}:LOW 0", *shortest, f":PULS:PER{c} {number(float(d.period_s[0]))}",
                 f":PULS:WIDT{c} {number(float(d.width_s[0]))}",
                 f":FUNC{c}:PULS:TRAN {number(self._edge_s)}", *self._limits(c, low, high), arm,
-                f":TRIG{c}:COUN {train.cycles}",
+                f":BURS{c}:MODE TRIG", f":BURS{c}:NCYC {train.cycles}",
+                f":BURS{c}:STAT ON",
             )  # fmt: skip
             return
         block = train.codes.astype(">i2")
@@ -125,7 +126,8 @@ class Keysight81160A(PulseGenerator):
             f":FREQ{c} {number(rate)}", f":VOLT{c}:HIGH {number(train.full_v)}",
             f":VOLT{c}:LOW {number(-train.full_v)}",
             *self._limits(c, -train.full_v, train.full_v), arm,
-            f":TRIG{c}:COUN {train.cycles}",
+            f":BURS{c}:MODE TRIG", f":BURS{c}:NCYC {train.cycles}",
+                f":BURS{c}:STAT ON",
         )  # fmt: skip
 
     def _limits(self, c: str, low: float, high: float) -> list[str]:

@@ -160,8 +160,9 @@ class KeysightB2900(ScpiSource):
 
     def _arm(self, c: str, sync: SyncPlan) -> list[str]:
         """What begins the list of a channel, or what it sends when it begins."""
+        quiet = [f":ARM{c}:TRAN:TOUT OFF"] if self._sync.role is SyncRole.MASTER else []
         if sync.role is SyncRole.SOFTWARE:
-            return [f":ARM{c}:ALL:SOUR AINT", f":ARM{c}:TRAN:TOUT OFF"]
+            return [f":ARM{c}:ALL:SOUR AINT", *quiet]
         line = sync.line
         if sync.each_pulse or not line.startswith("EXT") or not line[3:].isdigit():
             raise LimitError("trigger line", 0, 14, "", where=self.name,
@@ -169,8 +170,7 @@ class KeysightB2900(ScpiSource):
         if not 1 <= int(line[3:]) <= 14:
             raise LimitError("trigger line", int(line[3:]), 14, "", where=self.name)
         if sync.role is SyncRole.FOLLOWER:
-            return [f":SOUR:DIG:{line}:FUNC TINP", f":ARM{c}:ALL:SOUR {line}",
-                    f":ARM{c}:TRAN:TOUT OFF"]  # fmt: skip
+            return [f":SOUR:DIG:{line}:FUNC TINP", f":ARM{c}:ALL:SOUR {line}", *quiet]
         return [f":SOUR:DIG:{line}:FUNC TOUT", f":ARM{c}:ALL:SOUR AINT",
                 f":ARM{c}:TRAN:TOUT:SIGN {line}", f":ARM{c}:TRAN:TOUT ON"]  # fmt: skip
 
