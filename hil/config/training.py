@@ -60,7 +60,7 @@ class NetworkTable(Table):
     hidden: Annotated[tuple[Neurons, ...], Field(max_length=16)] = (32,)
     weight_scales: tuple[Positive, ...] | None = None
     bias: bool = True
-    init_spread: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    init_spread: Annotated[float, Field(ge=0.0, le=0.5)] = 0.2
 
     @model_validator(mode="after")
     def _one_scale_per_layer(self) -> NetworkTable:
@@ -128,7 +128,7 @@ class RefreshTable(Table):
 
     every: Count = 100
     threshold: Part = 0.5
-    floor: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    floor: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     mode: Literal["open-loop", "write-verify"] = "open-loop"
     passes: Annotated[int, Field(strict=True, ge=1, le=10)] = 1
     reset_margin: Annotated[float, Field(ge=1.0, le=10.0)] = 1.5
@@ -251,6 +251,7 @@ split_seed = 0
 [network]
 hidden = [32]
 weight_scales = [4.0, 8.0]   # weight of a pair at opposite ends of its window, per layer
+init_spread = 0.2            # largest initial weight, as a share of the window
 bias = true
 
 [rule]
@@ -264,7 +265,7 @@ slots = 1                # pulse slots per sample
 [refresh]                # only for M3 and M3'
 every = 100              # samples
 threshold = 0.5          # share of the window that the further device has used ...
-floor = 0.3              # ... and the nearer one, for a refresh to pay
+floor = 0.2              # ... and the nearer one, for a refresh to pay
 mode = "open-loop"       # or "write-verify"
 
 [schedule]

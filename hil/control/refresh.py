@@ -73,7 +73,7 @@ class Refresh:
         method: Method,
         *,
         threshold: float = 0.5,
-        floor: float = 0.3,
+        floor: float = 0.2,
         mode: Literal["open-loop", "write-verify"] = "open-loop",
         passes: int = 1,
         margin: float = 1.5,

@@ -98,7 +98,8 @@ class DemoResult:
         """Return the table for a rich console."""
         from rich.table import Table
 
-        out = Table(title="64-32-10 network on the digits set, 20 epochs, through pulses")
+        n = len(self.m3.history.epochs)
+        out = Table(title=f"64-32-10 network on the digits set, {n} epochs, through pulses")
         for k, column in enumerate(self.columns()):
             out.add_column(column, justify="left" if k == 0 else "right")
         for row in self.rows():

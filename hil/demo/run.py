@@ -126,7 +126,7 @@ class _Stages:
         schedule = training.schedule
         per_epoch = min(schedule.samples or len(dataset.x_train), len(dataset.x_train))
         self._half = per_epoch * schedule.epochs
-        self._at = 0
+        self._at = self._last = 0
         self._note = ""
 
     def begin(self, training: Training) -> None:
@@ -140,10 +140,11 @@ class _Stages:
     def stage(self, name: str) -> None:
         self._folder.event("stage", method=self._method, stage=name)
         if name != "train":
-            self._show(self._at, 2 * self._half, f"{self._method} {name}")
+            self._show(self._last, 2 * self._half, f"{self._method} {name}")
 
     def progress(self, done: int, total: int) -> None:
-        self._show(self._at + done, 2 * self._half, self._note)
+        self._last = self._at + done
+        self._show(self._last, 2 * self._half, self._note)
 
     def event(self, kind: str, fields: dict[str, Any]) -> None:
         self._folder.event(kind, method=self._method, **fields)

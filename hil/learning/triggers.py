@@ -153,8 +153,10 @@ class StochasticCoincidence:
             return np.zeros((0, x.size), np.bool_), np.zeros((0, size.size), np.bool_)
         n = self.slots_for(max(top_x, top_size))
         root = math.sqrt(self.eta / (self.mean_step * n))
-        p_rows, p_cols = root * x, root * size
-        self.clips.drawn += int(np.count_nonzero(x)) + int(np.count_nonzero(size))
+        p = np.concatenate([x, size])
+        p *= root
+        self.clips.drawn += int(np.count_nonzero(p))
         if root * max(top_x, top_size) > 1.0 + 1e-9:
-            self.clips.clipped += int((p_rows > 1.0).sum()) + int((p_cols > 1.0).sum())
-        return rng.random((n, x.size)) < p_rows, rng.random((n, size.size)) < p_cols
+            self.clips.clipped += int(np.count_nonzero(p > 1.0))
+        bits = rng.random((n, p.size)) < p
+        return bits[:, : x.size], bits[:, x.size :]
