@@ -240,3 +240,23 @@ def count_pulses(
                 sel_v2t[i, j] += v * v * w * r
                 total += r
     return total
+
+
+@njit(cache=True, nogil=True)
+def within(values: Any, low: Any, high: Any) -> bool:
+    """Return whether every value of a 2-D array is between its bounds (NaN is not)."""
+    for s in range(values.shape[0]):
+        for k in range(values.shape[1]):
+            if not low[s, k] <= values[s, k] <= high[s, k]:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def within_widths(width_s: Any, longest_s: Any) -> bool:
+    """Return whether every width of a 2-D array is between 0 and its longest (NaN is not)."""
+    for s in range(width_s.shape[0]):
+        for k in range(width_s.shape[1]):
+            if not 0.0 <= width_s[s, k] <= longest_s[s, k]:
+                return False
+    return True

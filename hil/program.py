@@ -407,7 +407,7 @@ class BlockTemplate:
             raise ProtocolError(
                 f"shape {level_v.shape}, template {base.level_v.shape}", field="level_v"
             )
-        elif not ((level_v >= self.level_lo_v).all() and (level_v <= self.level_hi_v).all()):
+        elif not _within(level_v, self.level_lo_v, self.level_hi_v):
             raise ProtocolError("a level is NaN or outside the template's bounds", field="level_v")
         if width_s is None:
             width_s = base.width_s
@@ -415,7 +415,7 @@ class BlockTemplate:
             raise ProtocolError(
                 f"shape {width_s.shape}, template {base.width_s.shape}", field="width_s"
             )
-        elif not ((width_s >= 0.0).all() and (width_s <= base.width_s).all()):
+        elif not _within_widths(width_s, base.width_s):
             raise ProtocolError("a width is NaN or outside the template's bounds", field="width_s")
         if state is None:
             state = base.state
@@ -437,6 +437,20 @@ class BlockTemplate:
             base.fall_s, base.gap_s, base.compliance_a, base.repeat, base.sense, _frozen(selected),
             base.sensing, _frozen(target), self,
         )  # fmt: skip
+
+
+def _within(values: FloatArray, low: FloatArray, high: FloatArray) -> bool:
+    from hil import _kernels
+
+    return bool(_kernels.within(values, low, high))
+
+
+def _within_widths(width_s: FloatArray, longest_s: FloatArray) -> bool:
+    if width_s.ndim == 1:
+        return bool((width_s >= 0.0).all() and (width_s <= longest_s).all())
+    from hil import _kernels
+
+    return bool(_kernels.within_widths(width_s, longest_s))
 
 
 def line_levels(geometry: ArrayGeometry, n_steps: int) -> tuple[NDArray[np.uint8], FloatArray]:

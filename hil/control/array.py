@@ -226,24 +226,18 @@ class SynapseArray:
             self._updates = [
                 CoincidenceUpdate(self.geometry, self.op, pairs.rows) for _ in self._sides
             ]
+            self._plus_lines = self._updates[0].col_lines(pairs.plus_cols)
+            self._minus_lines = self._updates[0].col_lines(pairs.minus_cols)
         total = 0
         for part in slots:
-            plus = np.zeros((len(part.rows), self.geometry.n_cols), dtype=np.bool_)
-            plus[:, pairs.plus_cols] = part.plus
-            minus = plus if len(self._sides) == 1 else np.zeros_like(plus)
-            if pairs.kind == "reference":
-                minus[:, pairs.minus_cols[0]] |= part.minus.any(axis=1)
-            else:
-                minus[:, pairs.minus_cols] = part.minus
-            for side, cols in enumerate((plus, minus)[: len(self._sides)]):
-                used = part.rows.any(axis=1) & cols.any(axis=1)
-                if not used.any():
-                    continue
-                runner = self._sides[side]
-                before = runner.backend.ledger.device_pulses
-                rows, bits = (part.rows, cols) if used.all() else (part.rows[used], cols[used])
-                runner.block(self._updates[side].block(part.polarity, rows, bits))
-                total += runner.backend.ledger.device_pulses - before
+            plus, minus = (part.plus, self._plus_lines), (part.minus, self._minus_lines)
+            per_side = [[plus, minus]] if len(self._sides) == 1 else [[plus], [minus]]
+            for update, runner, columns in zip(self._updates, self._sides, per_side, strict=True):
+                block = update.block(part.polarity, part.rows, *columns)
+                if block is not None:
+                    before = runner.backend.ledger.device_pulses
+                    runner.block(block)
+                    total += runner.backend.ledger.device_pulses - before
         return total
 
     def update(

@@ -46,6 +46,9 @@ class PairProducts:
             self._plus_at = np.searchsorted(sensed[0], pairs.plus_cols)
             self._minus_at = np.searchsorted(sensed[1], pairs.minus_cols)
         self._widths = [cols.size for cols in sensed]
+        self._chunks = [
+            (self._inputs_per_block(r, False), self._inputs_per_block(r, True)) for r in runners
+        ]
         self._forward: list[MatVec] = []
         self._backward: list[MatVec] = []
         for runner, cols in zip(runners, sensed, strict=True):
@@ -56,14 +59,18 @@ class PairProducts:
                 MatVec(geometry, runner.op, caps, bit, word, rows, Phase.BACKWARD, backward=True)
             )
 
-    def _run(self, side: int, product: MatVec, inputs: FloatArray, signed: bool) -> FloatArray:
-        runner = self._runners[side]
+    def _inputs_per_block(self, runner: Runner, signed: bool) -> int:
         caps, op = runner.backend.capabilities, runner.op
         pulses = op.count_levels if op.coding == "count" else 1
-        period_s = pulses * (op.read_s + (op.rise_s + op.fall_s) / 2 + op.gap_s)
-        steps_each = pulses * (2 if signed else 1)
-        longest = int(caps.max_block_s / period_s * (1 + 1e-9)) * pulses
-        chunk = max(min(caps.max_steps, longest) // steps_each, 1)
+        period_s = op.read_s + (op.rise_s + op.fall_s) / 2 + op.gap_s
+        longest = int(caps.max_block_s / period_s * (1 + 1e-9))
+        return max(min(caps.max_steps, longest) // (pulses * (2 if signed else 1)), 1)
+
+    def _run(self, side: int, product: MatVec, inputs: FloatArray, signed: bool) -> FloatArray:
+        runner, chunk = self._runners[side], self._chunks[side][signed]
+        if len(inputs) <= chunk:
+            block = product.block(inputs, signed=signed)
+            return product.decode(block, runner.block(block), len(inputs), signed=signed)
         op_id = None if runner.recorder is None else runner.recorder.next_op()
         parts = []
         for ordinal, begin in enumerate(range(0, len(inputs), chunk)):
@@ -71,7 +78,7 @@ class PairProducts:
             block = product.block(part, signed=signed)
             readings = runner.block(block, op_id, ordinal)
             parts.append(product.decode(block, readings, len(part), signed=signed))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(parts)
 
     def forward(self, inputs: FloatArray) -> FloatArray:
         """Return (batch, n_outputs) Σ_i x_i (G⁺ − G⁻)_ij in siemens for (batch, n_inputs).

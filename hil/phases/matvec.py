@@ -7,6 +7,8 @@ reads, one of the positive and one of the negative part, whose charges are subtr
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +57,9 @@ class MatVec:
         self.phase = phase
         self._level_v = -op.read_v if backward and not capabilities.reciprocal else op.read_v
         self._templates: dict[int, BlockTemplate] = {}
+        select = geometry.cell.select
+        self._gate_lines = None if select is None else geometry.lines(select)
+        self._kernels: Any = None
         self.lowering: tuple[str, ...] = ()  #: what was done to suit the backend; recorded
 
     def template(self, n_steps: int) -> BlockTemplate:
@@ -93,38 +98,52 @@ class MatVec:
                 f"inputs have shape {inputs.shape}, expected (batch, {self.drive.size})",
                 field=self.phase.name.lower(),
             )
+        if self.op.coding == "width":
+            return self._by_width(inputs, signed)
         top = np.abs(inputs).max(initial=0.0)
         if not top <= 1.0:
-            raise ProtocolError(
-                f"an input is NaN or its magnitude {top:g} above 1", field=self.phase.name.lower()
-            )
+            raise self._too_large(top)
         if signed:
             parts = np.empty((2 * len(inputs), inputs.shape[1]))
             np.maximum(inputs, 0.0, out=parts[0::2])
             np.maximum(-inputs, 0.0, out=parts[1::2])
             inputs = parts
         elif inputs.min(initial=0.0) < 0.0:
-            raise ProtocolError("a negative input needs a signed (two-phase) read",
-                                field=self.phase.name.lower())  # fmt: skip
-        return self._coded(inputs)
-
-    def _coded(self, inputs: FloatArray) -> PulseBlock:
-        coding, n_steps = self.op.coding, len(inputs)
-        if coding == "count":
+            raise self._negative()
+        if self.op.coding == "count":
             return self._counted(inputs)
-        template = self.template(n_steps)
-        if coding == "amplitude":
-            level = template.block.level_v.copy()
-            level[:, self.drive] = inputs * self._level_v
-            return self._lowered(template.fill(level_v=level))
+        template = self.template(len(inputs))
+        level = template.block.level_v.copy()
+        level[:, self.drive] = inputs * self._level_v
+        return self._lowered(template.fill(level_v=level))
+
+    def _too_large(self, value: float) -> ProtocolError:
+        return ProtocolError(
+            f"an input is NaN or its magnitude {abs(value):g} above 1",
+            field=self.phase.name.lower(),
+        )
+
+    def _negative(self) -> ProtocolError:
+        return ProtocolError(
+            "a negative input needs a signed (two-phase) read", field=self.phase.name.lower()
+        )
+
+    def _by_width(self, inputs: FloatArray, signed: bool) -> PulseBlock:
+        if self._kernels is None:
+            from hil.phases import kernels
+
+            self._kernels = kernels
+        template = self.template(len(inputs) * (2 if signed else 1))
         width = np.zeros(template.block.width_s.shape)
-        if self.geometry.cell.select is not None:
-            width[:, self.geometry.lines(self.geometry.cell.select)] = self.op.read_s
-        width_s = inputs * self.op.read_s
-        shortest_s = self.capabilities.width_s.min
-        width_s[width_s < shortest_s / 2] = 0.0
-        np.maximum(width_s, shortest_s, out=width_s, where=width_s > 0.0)
-        width[:, self.drive] = np.minimum(width_s, self.op.read_s)
+        if self._gate_lines is not None:
+            width[:, self._gate_lines] = self.op.read_s
+        code, value = self._kernels.code_widths(
+            inputs, signed, self.drive, self.op.read_s, self.capabilities.width_s.min, width
+        )
+        if code == self._kernels.TOO_LARGE:
+            raise self._too_large(value)
+        if code == self._kernels.NEGATIVE:
+            raise self._negative()
         return self._lowered(template.fill(width_s=width))
 
     def _counted(self, inputs: FloatArray) -> PulseBlock:
@@ -147,6 +166,8 @@ class MatVec:
         return self._lowered(block)
 
     def _lowered(self, block: PulseBlock) -> PulseBlock:
+        if self.capabilities.per_line_width and self.capabilities.parallel_sense:
+            return block
         block, self.lowering = lower_for(block, self.capabilities)
         return block
 
@@ -155,7 +176,10 @@ class MatVec:
     ) -> FloatArray:
         """Return (batch, n_sense) Σ input · g in siemens from the charges of the sensed lines."""
         n_targets = 2 * batch if signed else batch
-        charge_c = target_charge_coulomb(block, readings, self.sense, n_targets)
+        if block.template is not None:  # every sensed line once per step, in order
+            charge_c = (readings.current_a * readings.width_s).reshape(n_targets, self.sense.size)
+        else:
+            charge_c = target_charge_coulomb(block, readings, self.sense, n_targets)
         # A grounded line sinks what the devices pass: its current into the array is −Σ g·v.
         scale = -1.0 / (self._level_v * self.op.read_s)
         if self.op.coding == "count":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,13 +39,13 @@ class CoincidenceUpdate:
     def __init__(self, geometry: ArrayGeometry, op: OperatingPoint, rows: Indices) -> None:
         self.geometry, self.op, self.rows = geometry, op, rows
         self._row_lines = geometry.write_lines.plus[rows]
-        self._col_lines = geometry.write_lines.minus
         self._gate_lines = (
-            None
+            np.empty(0, dtype=np.int64)
             if geometry.cell.select is None
             else np.arange(geometry.n_lines)[geometry.lines(geometry.cell.select)][rows]
         )
         self._templates: dict[tuple[int, int], BlockTemplate] = {}
+        self._kernels: Any = None
 
     def template(self, polarity: int, n_slots: int) -> BlockTemplate:
         """Return the checked-once template of ``n_slots`` slots of one polarity (+1 or −1)."""
@@ -79,19 +81,42 @@ class CoincidenceUpdate:
             gap_s=op.gap_s, compliance_a=op.compliance_a, selected=selected,
         )  # fmt: skip
 
-    def block(self, polarity: int, row_bits: BoolArray, col_bits: BoolArray) -> PulseBlock:
-        """Return the update block of ``row_bits`` (n_slots, n_inputs) and column bits.
+    def col_lines(self, cols: Indices) -> Indices:
+        """Return the line indices of physical columns, for :meth:`block`."""
+        return self.geometry.write_lines.minus[cols]
 
-        ``col_bits`` is (n_slots, n_cols) over the physical columns of the array.
+    def block(
+        self,
+        polarity: int,
+        row_bits: BoolArray,
+        *columns: tuple[BoolArray, Indices],
+        every_slot: bool = False,
+    ) -> PulseBlock | None:
+        """Return the update block of row bits and column bits, None where nothing is driven.
+
+        Slots in which no row or no column is chosen are left out, unless ``every_slot``.
+
+        Args:
+            polarity: +1 potentiates, −1 depresses.
+            row_bits: (n_slots, n_inputs).
+            columns: pairs of bits (n_slots, n) and their lines (n,); bits of one line add up.
         """
+        if self._kernels is None:
+            from hil.phases import kernels
+
+            self._kernels = kernels
         n_slots = row_bits.shape[0]
-        template = self.template(polarity, n_slots)
         on = np.zeros((n_slots, self.geometry.n_lines), dtype=np.bool_)
-        on[:, self._row_lines] = row_bits
-        on[:, self._col_lines] = col_bits
-        if self._gate_lines is not None:
-            on[:, self._gate_lines] = row_bits
-        return template.fill_bits(on)
+        used = np.zeros(n_slots, dtype=np.bool_)
+        for bits, lines in columns:
+            self._kernels.spread_bits(
+                row_bits, bits, self._row_lines, self._gate_lines, lines, on, used
+            )
+        if not (every_slot or used.all()):
+            if not used.any():
+                return None
+            on = on[used]
+        return self.template(polarity, len(on)).fill_bits(on)
 
 
 def program_counts(

@@ -60,6 +60,8 @@ class Update(WriteTable):
         x = self._sized("x", self.x, pairs.n_inputs)
         d = self._sized("d", self.d, pairs.n_outputs)
         update = CoincidenceUpdate(geometry, context.op, pairs.rows)
+        plus_lines = update.col_lines(pairs.plus_cols)
+        minus_lines = update.col_lines(pairs.minus_cols)
         used = np.nonzero(pair_mask(context, pairs))
         cells = Cells(used[0], used[1])
         reader = Reader(context, cells, self.read_repeat)
@@ -71,12 +73,11 @@ class Update(WriteTable):
         )  # fmt: skip
         polarities = {"potentiate": (1,), "depress": (-1,), "both": (1, -1)}[self.method]
 
-        def columns(polarity: int, n: int, rng: np.random.Generator) -> np.ndarray:
+        def columns(
+            polarity: int, n: int, rng: np.random.Generator
+        ) -> tuple[np.ndarray, np.ndarray]:
             on = rng.random((n, d.size)) < np.abs(d)
-            out = np.zeros((n, geometry.n_cols), dtype=np.bool_)
-            out[:, pairs.plus_cols] = on & (d * polarity > 0)
-            out[:, pairs.minus_cols] = on & (d * polarity < 0)
-            return out
+            return on & (d * polarity > 0), on & (d * polarity < 0)
 
         def shots() -> Iterator[Shot]:
             rng = np.random.default_rng([context.seed, 0xBD])
@@ -89,7 +90,16 @@ class Update(WriteTable):
                     n = min(most, until - done)
                     rows = rng.random((n, x.size)) < x
                     for polarity in polarities:
-                        yield Shot(update.block(polarity, rows, columns(polarity, n, rng)))
+                        plus, minus = columns(polarity, n, rng)
+                        block = update.block(
+                            polarity,
+                            rows,
+                            (plus, plus_lines),
+                            (minus, minus_lines),
+                            every_slot=True,
+                        )
+                        if block is not None:
+                            yield Shot(block)
                     done += n
                 yield from reader.at(done)
 

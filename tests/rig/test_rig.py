@@ -115,7 +115,9 @@ def test_a_coincidence_update_moves_the_coincident_devices(kind):
     rows, cols = np.array([True, False, True, False]), np.array([False, True, True, False])
     update = CoincidenceUpdate(backend.geometry, OP, np.arange(4))
     with backend:
-        list(backend.run([update.block(1, rows[None], cols[None])]))
+        list(
+            backend.run([update.block(1, rows[None], (cols[None], update.col_lines(np.arange(4))))])
+        )
     assert world.g - before == pytest.approx(np.outer(rows, cols) * world.dg)
     assert not world.incidents
 

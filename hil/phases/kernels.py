@@ -1,0 +1,57 @@
+"""Compiled loops of the learning phases; loaded on the first product or update only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+OK, TOO_LARGE, NEGATIVE = 0, 1, 2
+
+
+@njit(cache=True, nogil=True)
+def code_widths(
+    inputs: Any, signed: bool, drive: Any, read_s: float, shortest_s: float, width_s: Any
+) -> tuple[int, float]:
+    """Fill the widths of driven lines from inputs in 0 … 1; return (code, offending value).
+
+    A signed input fills two steps, its positive and its negative part. A width below half of the
+    shortest possible one becomes 0, one between becomes the shortest.
+    """
+    for b in range(inputs.shape[0]):
+        for k in range(inputs.shape[1]):
+            u = inputs[b, k]
+            if not abs(u) <= 1.0:
+                return TOO_LARGE, u
+            s = b
+            if signed:
+                s = 2 * b + (1 if u < 0.0 else 0)
+            elif u < 0.0:
+                return NEGATIVE, u
+            w = abs(u) * read_s
+            if w < 0.5 * shortest_s:
+                w = 0.0
+            elif w < shortest_s:
+                w = shortest_s
+            width_s[s, drive[k]] = w
+    return OK, 0.0
+
+
+@njit(cache=True, nogil=True)
+def spread_bits(
+    rows: Any, cols: Any, row_lines: Any, gate_lines: Any, col_lines: Any, on: Any, used: Any
+) -> None:
+    """Set the lines of every slot whose bit is 1; ``used`` says where a row meets a column."""
+    for s in range(rows.shape[0]):
+        any_row = any_col = False
+        for i in range(rows.shape[1]):
+            if rows[s, i]:
+                on[s, row_lines[i]] = True
+                if gate_lines.size:
+                    on[s, gate_lines[i]] = True
+                any_row = True
+        for j in range(cols.shape[1]):
+            if cols[s, j]:
+                on[s, col_lines[j]] = True
+                any_col = True
+        used[s] = used[s] or (any_row and any_col)
