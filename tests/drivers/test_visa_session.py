@@ -164,6 +164,16 @@ def test_a_connection_that_the_instrument_closed_is_a_link_error_at_once():
         session.close()
 
 
+def test_a_session_that_was_closed_is_a_link_error_and_not_a_surprise():
+    with LineServer(echo) as server:
+        session = VisaSession(server.resource)
+        session.close()
+        for use in (lambda: session.query("a"), lambda: session.write("a"), session.read,
+                    session.clear):  # fmt: skip
+            with pytest.raises(LinkError):
+                use()
+
+
 def test_a_closed_port_is_a_link_error():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -36,7 +36,7 @@ class translated:
     ) -> None:
         if exc is None or isinstance(exc, HilError) or not isinstance(exc, Exception):
             return
-        from pyvisa.errors import VisaIOError
+        from pyvisa.errors import Error, VisaIOError
 
         if isinstance(exc, VisaIOError):
             from pyvisa.constants import StatusCode
@@ -50,11 +50,8 @@ class translated:
             raise LinkError(f"{self._doing}: the reply is not text ({exc})",
                             self._address) from exc  # fmt: skip
         foreign = type(exc).__module__.split(".")[0] in _LINK_MODULES
-        if (
-            foreign
-            or type(exc) is Exception
-            or isinstance(exc, OSError | RuntimeError | ValueError)
-        ):
+        named = isinstance(exc, Error | OSError | RuntimeError | ValueError)
+        if named or foreign or type(exc) is Exception:
             raise LinkError(f"{self._doing}: {exc}", self._address) from exc
 
     def _late(self) -> LinkTimeout:
