@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+from hil_drivers.factory import RigFactory
+
 from hil.config.station import Station
 from hil.config.toml_file import validate_text
 from hil.registry import load
-from hil_drivers.factory import RigFactory
 
 HEAD = """
 schema = 1

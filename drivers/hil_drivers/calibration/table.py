@@ -1,8 +1,10 @@
 """The calibration file: what was measured, with which instruments, and how readings are corrected.
 
-A channel reads ``gain · I + offset`` on each of its ranges. A line has a leakage conductance to 0 V
-and a path resistance (leads, relays, probe). The corrected current is the one that would flow
-without leakage and path resistance.
+A channel sources ``gain · V + offset`` for a programmed V; levels are programmed so that the wanted
+ones appear. It reads ``gain · I + offset`` on each of its ranges. A route (line and channel) has a
+leakage conductance to 0 V, a line a path resistance (leads, relays, probe); the corrected current
+is the one that would flow without them. A resistor shows only products of a source's and a meter's
+gain, so the first channel's source gain is 1 by definition.
 """
 
 from __future__ import annotations
@@ -43,11 +45,19 @@ class RangeCorrection(_Model):
     gain: float = Field(default=1.0, gt=0.5, lt=2.0)
 
 
-class LineCorrection(_Model):
-    """One line: leakage to 0 V and resistance of its path."""
+class SourceCorrection(_Model):
+    """The source of one channel."""
 
-    leak_siemens: float = 0.0
-    path_ohm: float = 0.0
+    gain: float = Field(default=1.0, gt=0.5, lt=2.0)
+    offset_v: float = 0.0
+
+    def programmed_v(self, level_v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what to program so that ``level_v`` volts appear."""
+        return (level_v - self.offset_v) / self.gain
+
+    def delivered_v(self, programmed_v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the volts that appear."""
+        return programmed_v * self.gain + self.offset_v
 
 
 class Calibration(_Model):
@@ -57,7 +67,9 @@ class Calibration(_Model):
     date: datetime
     instruments: dict[str, str]  #: name -> maker, model and serial
     channels: dict[str, tuple[RangeCorrection, ...]] = Field(default_factory=dict)
-    lines: dict[str, LineCorrection] = Field(default_factory=dict)
+    sources: dict[str, SourceCorrection] = Field(default_factory=dict)
+    leaks_siemens: dict[str, float] = Field(default_factory=dict)  #: by route, ``WL0 smu.a``
+    paths_ohm: dict[str, float] = Field(default_factory=dict)  #: by line
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
@@ -122,11 +134,17 @@ class Calibration(_Model):
             for c in corrections:
                 on_range = mine & np.isclose(rows.range_a, c.range_a, rtol=_SAME_RANGE)
                 current[on_range] = (current[on_range] - parts[on_range] * c.offset_a) / c.gain
-        names = [wiring.geometry.line_name(n) for n in range(wiring.n_lines)]
-        known = [self.lines.get(n, LineCorrection()) for n in names]
-        leak = np.array([c.leak_siemens for c in known])
-        path = np.array([c.path_ohm for c in known])
-        current -= leak[rows.line] * rows.level_v
+        geometry = wiring.geometry
+        routes = np.array([channel, rows.line]).T
+        for index, line in np.unique(routes, axis=0):
+            leak = self.leaks_siemens.get(
+                f"{geometry.line_name(int(line))} {wiring.channels[index].name}", 0.0
+            )
+            mine = (routes == (index, line)).all(axis=1)
+            current[mine] -= leak * rows.level_v[mine]
+        path = np.array(
+            [self.paths_ohm.get(geometry.line_name(n), 0.0) for n in range(wiring.n_lines)]
+        )
         return replace(rows, current_a=_without_path(current, rows, job, path))
 
 

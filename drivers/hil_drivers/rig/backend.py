@@ -82,7 +82,10 @@ class RigBackend(Backend):
         self.wiring = Wiring.build(geometry, self.ways, specs_of(self._limits))
         check_wiring(self.wiring, self.rack.instruments)
         self.router = Router(self.wiring, self.rack.triggers)
-        self.builder = RunBuilder(self.wiring, self._limits, self._g_max_siemens)
+        self.builder = RunBuilder(
+            self.wiring, self._limits, self._g_max_siemens,
+            None if self.calibration is None else self.calibration.sources,
+        )  # fmt: skip
         self._port = np.unique(
             np.concatenate([geometry.read_lines.plus, geometry.read_lines.minus])
         )
@@ -112,8 +115,11 @@ class RigBackend(Backend):
         self.rack.close()
 
     def identify(self) -> str:
-        """Return the instruments, as found when open."""
-        return f"{self.name}: " + "; ".join(self.rack.identities())
+        """Return the instruments, as found when open, and the calibration in force."""
+        parts = self.rack.identities()
+        if self.calibration is not None:
+            parts.append(str(self.calibration))
+        return f"{self.name}: " + "; ".join(parts)
 
     def clock_ns(self) -> int:
         """Return nanoseconds since open, never before the end of the last run."""
@@ -164,7 +170,7 @@ class RigBackend(Backend):
                 self.rack.sync(run)
                 for name, channels in self.rack.delivered(run).items():
                     named = {f"{name}.{c}": d for c, d in channels.items()}
-                    deliver(lowered.block, run, named, lines_of, level, width)
+                    deliver(lowered.block, run, named, lines_of, self.builder.sources, level, width)
         return Job(block, lowered, plan, runs, quantised(lowered.block, level, width))
 
     def _lines_of(self, channel_of_line: np.ndarray) -> dict[str, list[int]]:

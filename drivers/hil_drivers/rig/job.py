@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hil.measurement import MeasurementBlock, Status, reading_index
-from hil.program import PulseBlock
+from hil.program import LineState, PulseBlock
 from hil_drivers.instrument import ChannelReadings, Delivered
 from hil_drivers.rig.programs import Run
 from hil_drivers.rig.reads import Lowered
 from hil_drivers.router.plan import RoutePlan
+
+if TYPE_CHECKING:
+    from hil_drivers.calibration.table import SourceCorrection
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,15 +45,21 @@ class Job:
 
 
 def deliver(
-    block: PulseBlock, run: Run, delivered: dict[str, Delivered], lines_of: dict[str, list[int]],
+    block: PulseBlock, run: Run, delivered: Mapping[str, Delivered],
+    lines_of: Mapping[str, list[int]], sources: Mapping[str, SourceCorrection],
     level_v: NDArray[np.float64], width_s: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """Write what a run delivers into the levels and widths of its steps, in place."""
     for name, d in delivered.items():
-        driven = d.level_v != 0.0
+        source = sources.get(name)
+        level = d.level_v if source is None else source.delivered_v(d.level_v)
+        used = d.measure.copy()
         for line in lines_of[name]:
-            level_v[run.steps[driven], line] = d.level_v[driven]
-        used = driven | d.measure
+            driven = (block.state[run.steps, line] == LineState.DRIVE) & (
+                block.level_v[run.steps, line] != 0.0
+            )
+            level_v[run.steps[driven], line] = level[driven]
+            used |= driven
         at = run.steps[used]
         if width_s.ndim == 1:
             width_s[at] = d.width_s[used]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from hil_drivers.instrument import ChannelCapabilities, ChannelSteps
 from hil_drivers.router.demand import line_limits
 from hil_drivers.router.plan import Stage
 from hil_drivers.router.wiring import Wiring
+
+if TYPE_CHECKING:
+    from hil_drivers.calibration.table import SourceCorrection
 
 _DRIFT = 1e-4  # relative, that two instruments' clocks may differ by (50 ppm each)
 
@@ -74,12 +78,18 @@ class RunBuilder:
         limits: channel capabilities as ``instrument.channel``.
         g_max_siemens: largest conductance of a device, from which a measuring range is chosen when
             the block names none; 0 = not known, the range then follows the limit.
+        sources: corrections of the channels' sources, from a calibration.
     """
 
     def __init__(
-        self, wiring: Wiring, limits: Mapping[str, ChannelCapabilities], g_max_siemens: float = 0.0
+        self,
+        wiring: Wiring,
+        limits: Mapping[str, ChannelCapabilities],
+        g_max_siemens: float = 0.0,
+        sources: Mapping[str, SourceCorrection] | None = None,
     ) -> None:
         self.wiring, self.limits, self.g_max_siemens = wiring, limits, g_max_siemens
+        self.sources = dict(sources or {})
         self._last: tuple[PulseBlock, NDArray[np.float64] | None] | None = None
 
     def runs(self, block: PulseBlock, stage: Stage) -> Iterator[Run]:
@@ -105,7 +115,8 @@ class RunBuilder:
                 level, measure = column.level_v[at], column.measure[at]
                 instrument, _, channel = names[c].partition(".")
                 programs.setdefault(instrument, {})[channel] = ChannelSteps.build(
-                    level, column.width_s[at], period[at], repeat=repeat, measure=measure,
+                    self._programmed(names[c], level), column.width_s[at], period[at],
+                    repeat=repeat, measure=measure,
                     compliance_a=self._limit(block, run_steps, lines_of[c], level, paired),
                     range_a=self._range(block, run_steps, lines_of[c], measure),
                     aperture_s=_aperture(block, run_steps, measure),
@@ -116,6 +127,11 @@ class RunBuilder:
             shortest_s = float(block.step_width_s[run_steps].min(initial=math.inf))
             yield Run(run_steps, first, repeat, programs, sensed,
                       len(programs) > 1 and total_s * _DRIFT > shortest_s / 10)  # fmt: skip
+
+    def _programmed(self, channel: str, level_v: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what to program so that the levels appear at the terminal."""
+        source = self.sources.get(channel)
+        return level_v if source is None else source.programmed_v(level_v)
 
     def _lines_of(self, stage: Stage) -> dict[int, NDArray[np.int64]]:
         """Return channel -> its lines, without the 0 V rail."""

@@ -40,7 +40,7 @@ def best_map(
     for s in range(n_steps):
         key = slot[s].tobytes() + mask[s].tobytes()
         if key not in known:
-            known[key] = _fewest(_all_maps(slot[s], mask[s], n_channels), owners)
+            known[key] = _fewest(_all_maps(slot[s], mask[s], owners), owners)
         found.append(known[key])
     counts = np.array([len(f) for f in found], dtype=np.int64)
     if (counts == 0).any() or (counts[1:] * counts[:-1]).sum() * n_lines > MAX_COMPARISONS:
@@ -52,13 +52,13 @@ def best_map(
     return np.asarray(maps[np.arange(n_steps), picked])
 
 
-def _all_maps(
-    slot: NDArray[np.int16], mask: NDArray[np.int64], n_channels: int
-) -> NDArray[np.int8]:
+def _all_maps(slot: NDArray[np.int16], mask: NDArray[np.int64], owners: Owners) -> NDArray[np.int8]:
     """Return every (n_maps, n_lines) map of one step in which no channel serves two slots."""
     lines = [n for n in range(len(slot)) if slot[n] >= 0]
-    # Lines that prefer the highest channel (the 0 V rail) come first among equals.
-    options = [[b for b in range(n_channels - 1, -1, -1) if mask[n] >> b & 1] for n in lines]
+    n_channels = len(owners.of)
+    # Among equals the first map wins: the 0 V rail (the highest channel), then the order of wiring.
+    order = sorted(range(n_channels), key=lambda c: owners.of[c] != -1)
+    options = [[b for b in order if mask[n] >> b & 1] for n in lines]
     out: list[list[int]] = []
     now = [-1] * len(slot)
     serves: dict[int, list[int]] = {}

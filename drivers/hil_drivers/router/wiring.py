@@ -41,7 +41,8 @@ class Wiring:
 
     Attributes:
         geometry: the array.
-        channels: every channel that is wired, sources first, the 0 V rail last if there is one.
+        channels: every channel that is wired, in the order of the wiring (of equals the router
+            takes the first), the 0 V rail last if there is one.
         direct: (n_lines,) channel wired straight to the line, −1 where there is none.
         reach: (n_lines, n_channels) True where a relay connects them.
         crosspoints: (line, channel) -> the relay that connects them.
@@ -69,7 +70,7 @@ class Wiring:
                 input, two lines on one matrix output, or a channel is wired both ways.
         """
         ways = list(ways)
-        names = sorted({w.channel for w in ways} - {COMMON}, key=_natural)
+        names = [c for c in dict.fromkeys(w.channel for w in ways) if c != COMMON]
         for name in names:
             if name not in specs:
                 raise ConfigError(f"no channel {name!r}; there are {', '.join(sorted(specs))}",
@@ -156,11 +157,6 @@ class Wiring:
             for line, channel in zip(lines.tolist(), channels.tolist(), strict=True)
             if channel >= 0
         )
-
-
-def _natural(name: str) -> tuple[str, int, str]:
-    stem = name.rstrip("0123456789")
-    return stem, int(name[len(stem) :] or 0), name
 
 
 def _check_joins(ways: list[Wire]) -> None:
