@@ -309,6 +309,16 @@ def test_a_common_start_refuses_a_run_of_several_sweeps():
         message({"a": steps}, SyncPlan(SyncRole.MASTER, "1"))
 
 
+def test_without_period_lists_a_sweep_ends_where_the_period_changes():
+    steps = {"a": ChannelSteps.build([1.0] * 4, 1e-3, [2e-3, 2e-3, 5e-3, 2e-3], compliance_a=1e-3)}
+    plan = lower(steps, SyncPlan(), "2602B", 50.0, "smu", same_period=True)
+    assert [(p.first, p.last) for p in plan.segments] == [(0, 1), (2, 2), (3, 3)]
+    split = Keithley2600B("smu", {"period_lists": False})
+    whole = Keithley2600B("smu")
+    assert "3 sweeps" in split.estimate(steps).note
+    assert "1 sweeps" in whole.estimate(steps).note
+
+
 def test_digital_lines_are_checked():
     with pytest.raises(LimitError, match="1 … 14"):
         message(WRITE_AND_READ, SyncPlan(SyncRole.MASTER, "15"))

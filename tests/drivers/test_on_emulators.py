@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from importlib import import_module
@@ -204,6 +205,26 @@ def test_short_writes_and_long_reads_alternate_in_one_run(opened):
     assert instrument.transactions - before == 3
     assert readings.step.tolist() == [1, 3, 5]
     assert np.isfinite(readings.current_a).all()
+
+
+@pytest.mark.parametrize("transport", ["socket", "hislip", "pty"])
+@pytest.mark.parametrize("name", ["keithley-2600b", "keithley-2400"])
+def test_every_transport_carries_a_run(name, transport):
+    if transport == "pty" and sys.platform == "win32":
+        pytest.skip("no pseudo terminals on Windows")
+    kind, channel = SOURCES[name]
+    station = validate_text(STATION.format(driver=name, channel=channel), Station, "station.toml")
+    options = {"it": {"transport": transport}}
+    with open_bench(station, seed=1, options=options) as bench:
+        smu = driver_class(name, kind)("it")
+        session = open_session(bench.resources["it"], smu.link)
+        smu.open(session)
+        steps = ChannelSteps.build([0.2], 8e-3, 16e-3, repeat=50, measure=True, compliance_a=1e-4)
+        readings = run(smu, {channel: steps})[channel]
+        assert readings.current_a == pytest.approx(np.full(50, 0.2 * G), rel=1e-3)
+        session.clear()
+        smu.safe()
+        session.close()
 
 
 @only_2600b

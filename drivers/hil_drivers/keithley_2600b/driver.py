@@ -35,11 +35,17 @@ _PACKAGE = "hil_drivers.keithley_2600b"
 
 
 class Settings(Table):
-    """Settings of one 2600B: four-wire sense, what off means, settling of a spot reading."""
+    """Settings of one 2600B: four-wire sense, what off means, settling of a spot reading.
+
+    ``period_lists``: let the period timer walk a list of delays inside one sweep, as the manual's
+    section on timers says (2600BS-901-01 rev. F, Timers); false begins a new sweep where the period
+    changes, should a firmware do otherwise.
+    """
 
     sense: Literal["local", "remote"] = "local"
     off: Literal["high-z", "zero"] = "high-z"
     spot_settle: Second = 1e-3
+    period_lists: bool = True
 
 
 class Keithley2600B(SourceInstrument):
@@ -66,6 +72,10 @@ class Keithley2600B(SourceInstrument):
     def model(self) -> str:
         """The model found, the widest one before :meth:`open`."""
         return "2636B" if self.identity is None else self.identity.model
+
+    @property
+    def _same_period(self) -> bool:
+        return not cast(Settings, self.settings).period_lists
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -152,7 +162,7 @@ class Keithley2600B(SourceInstrument):
     def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
         """Return two messages and one per measured channel; pulses and set-up of the segments."""
         delivered = self.delivered(programs)
-        parts = lowering.segments(delivered)
+        parts = lowering.segments(delivered, same_period=self._same_period)
         measured = sum(bool(d.measure.any()) for d in delivered.values())
         steps = next(iter(programs.values()))
         overhead_s = models.capabilities(self.model, self._line_hz).overhead_s
@@ -164,7 +174,7 @@ class Keithley2600B(SourceInstrument):
     ) -> Mapping[str, Delivered]:
         """Send levels, widths and segments in one message."""
         plan = lowering.lower(programs, sync or SOFTWARE_START, self.model, self._line_hz,
-                              self.name)  # fmt: skip
+                              self.name, same_period=self._same_period)  # fmt: skip
         # GPIB moves about 100 kB/s into a script (planning value), which then builds its tables.
         self.session.write(plan.message, SHORT_TIMEOUT_S + len(plan.message) / 1e5)
         self._plan = plan

@@ -99,23 +99,33 @@ def _aperture_s(steps: ChannelSteps, line_hz: float, where: str) -> float:
     return steps.aperture_s
 
 
-def segments(delivered: Mapping[str, Delivered]) -> tuple[Segment, ...]:
+def segments(
+    delivered: Mapping[str, Delivered], *, same_period: bool = False
+) -> tuple[Segment, ...]:
     """Return the fewest segments: each is extended until a channel has to change what it does.
 
     A step at 0 V may be held or pulsed, and a step that nobody asked to measure is measured along
-    when it is long enough; both leave more freedom to the steps around them.
+    when it is long enough; both leave more freedom to the steps around them. With ``same_period``
+    a segment also ends where the period changes.
     """
     columns = {("held", c): _held(d) for c, d in delivered.items()}
     columns |= {("measured", c): _measured(d) for c, d in delivered.items()}
     n_steps = len(next(iter(delivered.values())).level_v)
-    if not any((x == 1).any() and (x == 0).any() for x in columns.values()):
+    period = next(iter(delivered.values())).period_s
+    changes = np.zeros(n_steps, dtype=np.bool_)
+    if same_period:
+        changes[1:] = ~np.isclose(period[1:], period[:-1], rtol=RELATIVE, atol=0.0)
+    mixed = any((x == 1).any() and (x == 0).any() for x in columns.values())
+    if not mixed and not changes.any():
         return (_segment(0, n_steps - 1, {k: int(x.max()) for k, x in columns.items()}, delivered),)
     out: list[Segment] = []
     first = 0
     now: dict[tuple[str, str], int] = {}
     for step in range(n_steps):
         wants = {key: int(column[step]) for key, column in columns.items()}
-        if any(w >= 0 and now.get(k, -1) >= 0 and now[k] != w for k, w in wants.items()):
+        if changes[step] or any(
+            w >= 0 and now.get(k, -1) >= 0 and now[k] != w for k, w in wants.items()
+        ):
             out.append(_segment(first, step - 1, now, delivered))
             first, now = step, {}
         now.update({k: w for k, w in wants.items() if w >= 0})
@@ -143,7 +153,13 @@ def _measured(d: Delivered) -> FloatArray:
 
 
 def lower(
-    programs: Mapping[str, ChannelSteps], sync: SyncPlan, model: str, line_hz: float, name: str
+    programs: Mapping[str, ChannelSteps],
+    sync: SyncPlan,
+    model: str,
+    line_hz: float,
+    name: str,
+    *,
+    same_period: bool = False,
 ) -> Plan:
     """Return the run as one message of TSP statements for ``run.tsp``.
 
@@ -151,7 +167,7 @@ def lower(
         LimitError: outside what the model can do, or a common start that needs one segment.
     """
     delivered = deliver(programs, model, line_hz, name)
-    parts = segments(delivered)
+    parts = segments(delivered, same_period=same_period)
     line = _line(sync, model, name)
     if sync.role is not SyncRole.SOFTWARE and len(parts) > 1:
         raise LimitError("segments", len(parts), 1, "", step=parts[1].first, where=name,

@@ -168,10 +168,15 @@ class VisaSession:
         return np.frombuffer(body, dtype=dtype).astype(np.float64)
 
     def clear(self) -> None:
-        """Device clear; on a raw socket, what is unread is dropped."""
+        """Device clear; on raw sockets and serial lines, which have none, drop what is unread."""
+        from pyvisa import constants
+
         with translated(self.address, "device clear", SHORT_TIMEOUT_S):
             self._limit(SHORT_TIMEOUT_S)
-            self._resource.clear()
+            if self.address.upper().startswith("ASRL"):
+                self._resource.flush(constants.BufferOperation.discard_read_buffer)
+            else:
+                self._resource.clear()
 
     def close(self) -> None:
         """Close; idempotent, never raises."""
