@@ -164,6 +164,7 @@ class PulseGenerator(ScpiSource):
             self._train_commands(channel, train, sync)
         self.check_errors(self._last)
         self._trains = trains
+        self._note_duration(next(iter(trains.values())).delivered)
         self._sync = sync
         return {c: t.delivered for c, t in trains.items()}
 
@@ -180,12 +181,7 @@ class PulseGenerator(ScpiSource):
     def start(self) -> None:
         """Outputs on and trigger, or outputs on and wait for the trigger socket."""
         super().start()
-        if self._trains:
-            self._ends_s = time.monotonic() + self._duration_s(self._trains)
-
-    def _duration_s(self, trains: Mapping[str, Train]) -> float:
-        first = next(iter(trains.values())).delivered
-        return float((first.repeat * first.period_s).sum())
+        self._ends_s = time.monotonic() + self._run_s
 
     def wait(self, timeout_s: float) -> None:
         """Return when the outputs are off; a follower is switched off here, after its duration."""

@@ -9,7 +9,7 @@ from hil.errors import BackendError, InstrumentError, LimitError, LinkError, Rea
 from hil_drivers.instrument import SourceInstrument
 from hil_drivers.safely import Attempts
 from hil_drivers.scpi import chain, poll_errors
-from hil_drivers.steps import SOFTWARE_START, SyncPlan, SyncRole
+from hil_drivers.steps import SOFTWARE_START, Delivered, SyncPlan, SyncRole
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, Session
 
 
@@ -18,6 +18,7 @@ class ScpiSource(SourceInstrument):
 
     _running = False
     _last = ""
+    _run_s = 0.0  #: time of the run that is loaded
     _sync = SOFTWARE_START
 
     @abstractmethod
@@ -46,7 +47,9 @@ class ScpiSource(SourceInstrument):
         if self._running:
             attempts.run(self.session.clear)
         attempts.run(lambda: self.session.write(chain(*self._off())))
-        attempts.run(lambda: self._verify_off(SHORT_TIMEOUT_S))
+        # Over a raw socket nothing overtakes a run: what was sent is done when it has ended.
+        left_s = self._run_s if self._running else 0.0
+        attempts.run(lambda: self._verify_off(SHORT_TIMEOUT_S + left_s))
         attempts.finish()
         self._running = False
 
@@ -79,6 +82,9 @@ class ScpiSource(SourceInstrument):
         self._verify_off(timeout_s)
         self._running = False
         self.check_errors(self._last)
+
+    def _note_duration(self, delivered: Delivered) -> None:
+        self._run_s = float((delivered.repeat * delivered.period_s).sum())
 
     def _send(self, *commands: str) -> None:
         """Send commands as one message, remembered for error reports."""

@@ -240,6 +240,25 @@ def test_safe_tries_every_step_on_a_dead_link_and_repeats_none(name):
         assert len(tried) >= 2
 
 
+@pytest.mark.parametrize("name", [n for n in SOURCES if n != "keithley-2600b"])
+def test_safe_waits_for_a_run_that_nothing_can_overtake(name):
+    instrument, session = opened(name)
+    waited = []
+    ask = session.query
+
+    def query(message, timeout_s=1.0):
+        waited.append(timeout_s)
+        return ask(message, timeout_s)
+
+    session.query = query
+    instrument.load(program(instrument, repeat=40))
+    instrument.start()
+    instrument.safe()
+    assert waited[-1] >= 41 * 16e-3 + 1.0
+    instrument.safe()
+    assert waited[-1] < waited[-2]
+
+
 @every
 def test_abort_clears_the_device_first_and_goes_on_when_that_fails(name):
     instrument, _ = opened(name)

@@ -193,6 +193,7 @@ class Keithley2400(ScpiSource):
             ":TRAC:FEED SENS", ":TRAC:FEED:CONT NEXT",
         )  # fmt: skip
         self._loaded = (d, grid)
+        self._note_duration(d)
         return {"1": d}
 
     def collect(self) -> Mapping[str, ChannelReadings]:

@@ -198,6 +198,7 @@ class Keithley2450(ScpiSource):
             f":SOUR:SWE:VOLT:LIST 1,{number(delay)},{grid.cycles},OFF,{_BUFFER}",
         )  # fmt: skip
         self._loaded = (d, grid)
+        self._note_duration(d)
         return {"1": d}
 
     def collect(self) -> Mapping[str, ChannelReadings]:

@@ -136,6 +136,7 @@ class KeysightB2900(ScpiSource):
             commands += self._channel(c, p) + self._arm(c, sync or SOFTWARE_START)
         self._send(*commands)
         self._plan = plan
+        self._note_duration(next(iter(plan.values())).delivered)
         self._sync = sync or SOFTWARE_START
         return {c: p.delivered for c, p in plan.items()}
 
