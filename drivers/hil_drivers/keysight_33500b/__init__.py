@@ -113,7 +113,8 @@ class Keysight33500B(PulseGenerator):
             shortest = [f":SOUR{c}:FUNC:PULS:WIDT {number(16e-9)}"]
             self._send(
                 f":SOUR{c}:FUNC PULS", f":SOUR{c}:VOLT:HIGH {number(train.full_v)}",
-                f":SOUR{c}:VOLT:LOW 0", *shortest, f":SOUR{c}:FUNC:PULS:PER {number(float(d.period_s[0]))}",
+                f":SOUR{c}:VOLT:LOW 0", *shortest,
+                f":SOUR{c}:FUNC:PULS:PER {number(float(d.period_s[0]))}",
                 f":SOUR{c}:FUNC:PULS:WIDT {number(float(d.width_s[0]))}",
                 f":SOUR{c}:FUNC:PULS:TRAN:BOTH {number(_EDGE_S)}", *burst,
                 f":SOUR{c}:BURS:NCYC {train.cycles}", f":SOUR{c}:BURS:STAT ON", *trigger,
