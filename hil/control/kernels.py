@@ -1,4 +1,7 @@
-"""Compiled loops of the device log; imported when a run is recorded in full."""
+"""Compiled loops of the device log; imported when a run is recorded in full.
+
+They run in the recorder's writer thread and give up the interpreter lock meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -7,78 +10,134 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hil.control.devicelog import ERASE, FLUSH, FORGET, READ
+
 DRIVE = 2
+_MAX_COUNT = 2**32 - 1
 
 
-@njit(cache=True)
-def single_row_steps(state: Any, level_v: Any, plus: Any, read_v: float, row_of_step: Any) -> None:
-    """Write the row that each step reads at ``read_v``, or −1 when it is not exactly one."""
-    for s in range(state.shape[0]):
-        found, row = 0, -1
-        for i in range(plus.size):
-            k = plus[i]
-            if state[s, k] == DRIVE and level_v[s, k] != 0.0:
-                found += 1
-                row = i
-        if found != 1 or abs(level_v[s, plus[row]] - read_v) > 1e-6 * abs(read_v):
-            row = -1
-        row_of_step[s] = row
+@njit(cache=True, nogil=True)
+def survey(
+    kinds: Any, firsts: Any, state: Any, level_v: Any, selected: Any, repeat: Any, read_plus: Any,
+    read_v: float, write_plus: Any, write_minus: Any, erase_plus: Any, n_cols: int,
+    row_of_step: Any, most_rows: Any,
+) -> bool:  # fmt: skip
+    """Look at distinct blocks, block ``b`` being steps ``firsts[b]`` to ``firsts[b + 1]``.
+
+    Writes the row that each step of a reading block reads at ``read_v``, or −1 when it is not
+    exactly one, and for each block how many device rows it gives at most. Returns False when a
+    repeat is more than a row's count can hold.
+    """
+    for b in range(kinds.size):
+        most_rows[b] = 0
+        for s in range(firsts[b], firsts[b + 1]):
+            if kinds[b] == READ:
+                row_of_step[s] = _single_row(state, level_v, s, read_plus, read_v)
+                continue
+            if repeat[s] == 0:
+                continue
+            if repeat[s] > _MAX_COUNT:
+                return False
+            if kinds[b] == ERASE:
+                for i in range(erase_plus.size):
+                    most_rows[b] += n_cols * selected[s, erase_plus[i]]
+                continue
+            n_rows_hit = n_cols_hit = 0
+            for i in range(write_plus.size):
+                n_rows_hit += selected[s, write_plus[i]]
+            for j in range(write_minus.size):
+                n_cols_hit += selected[s, write_minus[j]]
+            most_rows[b] += n_rows_hit * n_cols_hit
+    return True
 
 
-@njit(cache=True)
-def decode_devices(
-    step: Any, line: Any, current_a: Any, status: Any, row_of_step: Any, col_of_line: Any,
-    read_v: float, g_siemens: Any, owner: Any, g1: Any, i_read_a: Any, row_status: Any,
-) -> None:  # fmt: skip
-    """Set the conductance of every device read alone, and complete the pulse rows it owns."""
-    for n in range(step.size):
-        row = row_of_step[step[n]]
-        col = col_of_line[line[n]]
-        if row < 0 or col < 0:
+@njit(cache=True, nogil=True)
+def _single_row(state: Any, level_v: Any, s: int, plus: Any, read_v: float) -> int:
+    row = -1
+    for i in range(plus.size):
+        k = plus[i]
+        if state[s, k] == DRIVE and level_v[s, k] != 0.0:
+            if row >= 0:
+                return -1
+            row = i
+    if row >= 0 and abs(level_v[s, plus[row]] - read_v) > 1e-6 * abs(read_v):
+        return -1
+    return row
+
+
+@njit(cache=True, nogil=True)
+def derive(
+    entries: Any, firsts: Any, steps: Any, row_of_step: Any, lines: Any, read_v: float,
+    readings: Any, known: Any, n_carried: int, out: Any,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Go through the entries in order and write the device rows; a row is completed by a reading.
+
+    ``out`` holds ``n_carried`` rows that still wait. Returns how many rows there are now, the first
+    of them that waits, and the entry that gave it (−1: it was carried, or none waits).
+    """
+    kinds, blocks, t_ns, ops, phases, layers, read_first, read_stop = entries
+    r_step, r_line, r_current_a, r_status = readings
+    col_of_line = lines[4]
+    g_siemens, owner = known
+    row, col = out[4], out[5]
+    i_read_a, g1, g1_null, status = out[9], out[12], out[13], out[14]
+    n, waits, waiting_entry = n_carried, 0, -1
+    for k in range(n):
+        owner[row[k], col[k]] = k
+    for e in range(kinds.size):
+        kind = kinds[e]
+        if kind == READ:
+            base = firsts[blocks[e]]
+            for m in range(read_first[e], read_stop[e]):
+                i = row_of_step[base + r_step[m]]
+                j = col_of_line[r_line[m]]
+                if i < 0 or j < 0:
+                    continue
+                g = -r_current_a[m] / read_v
+                g_siemens[i, j] = g
+                k = owner[i, j]
+                if k >= 0:
+                    g1_null[k] = np.isnan(g)
+                    g1[k] = 0.0 if np.isnan(g) else g
+                    i_read_a[k] = r_current_a[m]
+                    status[k] |= r_status[m]
             continue
-        g = -current_a[n] / read_v
-        g_siemens[row, col] = g
-        at = owner[row, col]
-        if at >= 0:
-            g1[at] = g
-            i_read_a[at] = current_a[n]
-            row_status[at] |= status[n]
+        for k in range(waits, n):
+            owner[row[k], col[k]] = -1
+        waits, waiting_entry = n, -1
+        if kind == FORGET:
+            g_siemens[:] = np.nan
+        elif kind != FLUSH:
+            first, stop = firsts[blocks[e]], firsts[blocks[e] + 1]
+            n = _selected(kind == ERASE, t_ns[e], ops[e], phases[e], layers[e], first, stop, steps,
+                          lines, n, out)  # fmt: skip
+            _take_over(waits, n, g_siemens, owner, out)
+            if n > waits:
+                waiting_entry = e
+    for k in range(waits, n):
+        owner[row[k], col[k]] = -1
+    return n, waits, waiting_entry
 
 
-@njit(cache=True)
-def count_selected(
-    state: Any, level_v: Any, selected: Any, repeat: Any, plus: Any, minus: Any, erase: bool
-) -> int:
-    """Return the number of (step, device) pairs that see a write voltage while selected."""
-    total = 0
-    for s in range(state.shape[0]):
-        if repeat[s] == 0:
-            continue
-        if erase:
-            for i in range(plus.size):
-                if selected[s, plus[i]]:
-                    total += 1
-            continue
-        n_rows = n_cols = 0
-        for i in range(plus.size):
-            if selected[s, plus[i]]:
-                n_rows += 1
-        for j in range(minus.size):
-            if selected[s, minus[j]]:
-                n_cols += 1
-        total += n_rows * n_cols
-    return total
-
-
-@njit(cache=True)
-def list_selected(
-    state: Any, level_v: Any, width_s: Any, selected: Any, repeat: Any, plus: Any, minus: Any,
-    erase: bool, n_cols: int, steps: Any, rows: Any, cols: Any, volts: Any, widths: Any,
+@njit(cache=True, nogil=True)
+def _selected(
+    erase: bool, t_ns: int, op: int, phase: int, layer: int, first: int, stop: int, steps: Any,
+    lines: Any, n: int, out: Any,
 ) -> int:  # fmt: skip
-    """Fill the columns with every selected device of every step; return how many there are."""
+    """Append a row for every selected device of every step; return the number of rows now."""
+    state, level_v, width_s, edge_s, selected, repeat = steps
+    write_plus, write_minus, erase_plus, erase_minus, _ = lines
+    out_t, out_op, out_phase, out_layer, row, col, out_v, out_width, count = out[:9]
+    plus = erase_plus if erase else write_plus
     wide = width_s.shape[1] > 1
-    at = 0
-    for s in range(state.shape[0]):
+    n_cols = write_minus.size
+    passed_ns = 0.0
+    for s in range(first, stop):
+        start_ns = t_ns + np.int64(passed_ns)
+        step_s = width_s[s, 0]
+        for k in range(1, width_s.shape[1]):
+            step_s = max(step_s, width_s[s, k])
+        passed_ns += (step_s + edge_s[s]) * repeat[s] * 1e9
         if repeat[s] == 0:
             continue
         for i in range(plus.size):
@@ -86,34 +145,33 @@ def list_selected(
             if not selected[s, kp]:
                 continue
             vp = level_v[s, kp] if state[s, kp] == DRIVE else 0.0
-            w = width_s[s, kp] if wide else width_s[s, 0]
+            width = width_s[s, kp] if wide else width_s[s, 0]
             for j in range(n_cols):
-                km = minus[i] if erase else minus[j]
+                km = erase_minus[i] if erase else write_minus[j]
                 if not selected[s, km]:
                     continue
                 vm = level_v[s, km] if state[s, km] == DRIVE else 0.0
                 if vp == vm:
                     continue
-                steps[at], rows[at], cols[at] = s, i, j
-                volts[at] = vp - vm
-                widths[at] = w
-                at += 1
-    return at
+                out_t[n], out_op[n], out_phase[n], out_layer[n] = start_ns, op, phase, layer
+                row[n], col[n], out_v[n], out_width[n] = i, j, vp - vm, width
+                count[n] = repeat[s]
+                n += 1
+    return n
 
 
-@njit(cache=True)
-def take_over(rows: Any, cols: Any, first: int, g_siemens: Any, g0: Any, owner: Any) -> None:
+@njit(cache=True, nogil=True)
+def _take_over(first: int, n: int, g_siemens: Any, owner: Any, out: Any) -> None:
     """Note the conductance before each new row and make the row its device's latest."""
-    for n in range(rows.size):
-        i, j = rows[n], cols[n]
-        g0[n] = g_siemens[i, j]
-    for n in range(rows.size):
-        owner[rows[n], cols[n]] = first + n
-        g_siemens[rows[n], cols[n]] = np.nan
-
-
-@njit(cache=True)
-def disown(rows: Any, cols: Any, owner: Any) -> None:
-    """Forget which rows the devices own."""
-    for n in range(rows.size):
-        owner[rows[n], cols[n]] = -1
+    row, col = out[4], out[5]
+    i_read_a, g0, g0_null, g1, g1_null, status = out[9:]
+    for k in range(first, n):
+        g = g_siemens[row[k], col[k]]
+        g0_null[k] = np.isnan(g)
+        g0[k] = 0.0 if np.isnan(g) else g
+        g1[k], g1_null[k] = 0.0, True
+        i_read_a[k] = np.nan
+        status[k] = 0
+    for k in range(first, n):
+        owner[row[k], col[k]] = k
+        g_siemens[row[k], col[k]] = np.nan

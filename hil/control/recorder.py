@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from hil.backend import Backend
-from hil.control.devicelog import DeviceLog
-from hil.measurement import MeasurementBlock
+from hil.control.blockrows import BlockRows
+from hil.control.devicelog import FLUSH, FORGET, READ, DeviceLog, Driven
+from hil.measurement import COLUMNS, MeasurementBlock
 from hil.operating import OperatingPoint
 from hil.program import READING_PHASES, Phase, PulseBlock
 
 if TYPE_CHECKING:
     from hil.record.folder import RunFolder
+
+#: Bytes of a raw reading, of a device-level row and of the rest of an entry; for the bounded queue.
+_READING_BYTES, _ROW_BYTES, _ENTRY_BYTES = 58, 71, 500
+_columns_of = attrgetter(*COLUMNS)
 
 
 class Recorder:
@@ -20,24 +26,24 @@ class Recorder:
 
     One recorder serves all arrays of a run. At level ``full`` raw readings and device-level rows
     are written, at ``operation`` one row per operation, at ``off`` neither.
+
+    Blocks and readings are handed as they are to the run's writer thread, which makes the rows.
+    From then on nobody may write into them; the readings are made read-only.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self._ops = count(1)
-        self._full = {phase: folder.level(phase) == "full" for phase in Phase}
-        self._any = {phase: folder.level(phase) != "off" for phase in Phase}
+        self._full = [folder.level(phase) == "full" for phase in Phase]
+        self._any = [folder.level(phase) != "off" for phase in Phase]
+        self._rows = BlockRows()
         self._logs: dict[Backend, DeviceLog] = {}
+        self._waiting: set[DeviceLog] = set()  # may have rows that wait for a reading
+        self._stale: set[DeviceLog] = set()  # were told that what they knew no longer holds
 
     def next_op(self) -> int:
         """Return the id of a new operation."""
         return next(self._ops)
-
-    def log_of(self, backend: Backend, op: OperatingPoint) -> DeviceLog:
-        """Return the device log of one array."""
-        if backend not in self._logs:
-            self._logs[backend] = DeviceLog(backend.geometry, op)
-        return self._logs[backend]
 
     def block(
         self,
@@ -57,24 +63,59 @@ class Recorder:
             StoreError: recording failed; nothing more may be driven.
         """
         phase = block.phase
+        log, kind, given, columns = None, FLUSH, None, None
+        n_readings, n_steps = len(readings), block.n_steps
+        n_read, n_rows, n_bytes = 0, 1, _ENTRY_BYTES
         if self._full[phase]:
-            if len(readings):
-                self.folder.readings(op_id, ordinal, block, readings)
-            log = self.log_of(backend, op_point)
-            if phase in READING_PHASES:
-                log.reading(block, readings)
+            log = self._logs.get(backend) or self._new_log(backend, op_point)
+            kind = log.kinds[phase]
+            if kind == READ:
+                self._stale.discard(log)
             else:
-                for columns in log.writing(op_id, layer, start_ns, block):
-                    self.folder.pulses(columns)
-        if self._any[phase]:
-            self.folder.operation(
-                op_id, phase, layer, n_steps=block.n_steps, n_pulses=n_pulses,
-                n_readings=len(readings), duration_s=(backend.clock_ns() - start_ns) * 1e-9,
-                t_ns=start_ns,
-            )  # fmt: skip
+                self._waiting.add(log)
+                if kind != FLUSH:
+                    given = block
+                    n_rows += log.most_rows(n_steps, n_pulses)
+                    n_bytes += block.level_v.nbytes + _ROW_BYTES * n_rows
+            if n_readings:
+                columns = _columns_of(readings)
+                for column in columns:
+                    column.flags.writeable = False
+                n_read = n_readings
+                n_rows += n_read
+                n_bytes += _READING_BYTES * n_read
+                if kind == READ:
+                    given = block
+        else:
+            self._forget(backend, phase)
+            if not self._any[phase]:
+                return
+        driven = Driven(
+            log, kind, given, columns, n_read, op_id, ordinal, phase, layer, start_ns, n_steps,
+            n_pulses, n_readings, (backend.clock_ns() - start_ns) * 1e-9,
+        )  # fmt: skip
+        self.folder.hand_over(self._rows, driven, n_read + 1, n_rows, n_bytes)
 
     def flush(self) -> None:
         """Write the device-level rows that still wait for a reading; the end of an operation."""
-        for log in self._logs.values():
-            for columns in log.flush():
-                self.folder.pulses(columns)
+        if self._waiting:
+            for log in self._waiting:
+                self._mark(log, FLUSH)
+            self._waiting.clear()
+
+    def _new_log(self, backend: Backend, op: OperatingPoint) -> DeviceLog:
+        log = self._logs[backend] = DeviceLog(backend.geometry, op)
+        self._rows.add(log)
+        return log
+
+    def _forget(self, backend: Backend, phase: Phase) -> None:
+        """Note that a block which is not recorded in full may have changed conductances."""
+        log = self._logs.get(backend)
+        if log is None or log in self._stale or phase in READING_PHASES or phase is Phase.IDLE:
+            return
+        self._stale.add(log)
+        self._mark(log, FORGET)
+
+    def _mark(self, log: DeviceLog, kind: int) -> None:
+        mark = Driven(log, kind, None, None, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0.0)
+        self.folder.hand_over(self._rows, mark, 0, 0, _ENTRY_BYTES)

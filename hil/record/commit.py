@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 
 from hil.errors import StoreError
 from hil.record import durable
+from hil.record.deferred import Entry, RowSource
 from hil.record.groups import Group, Staging, batches
 from hil.record.policy import CommitPolicy
 from hil.record.schema import TableName
-from hil.record.segments import Rows, SegmentWriter, warm_up
+from hil.record.segments import SegmentWriter, warm_up
 
 
 class GroupCommit:
     """Tables of one run with one writer thread; tickets count rows over all tables.
+
+    Rows are appended as values, or handed over as entries of a RowSource, which makes their rows in
+    the writer thread. An entry's rows count as many tickets as its giver says.
 
     A failure of the disk surfaces as StoreError at the next append or barrier. After a full disk
     the ballast makes room: rows go on being recorded (so that what was measured is not lost) while
@@ -49,17 +53,22 @@ class GroupCommit:
         self._folder = folder
         self._segments: dict[TableName, SegmentWriter] = {}
         self._cond = threading.Condition(threading.Lock())
-        self._open: dict[TableName, Staging] = {}
+        self._open: dict[TableName, Staging] = {}  # of the open group: either these or entries
+        self._entries: list[Entry] = []
+        self._entry_rows = self._entry_bytes = 0
+        self._sources: set[RowSource] = set()
         self._opened_s = 0.0
         self._queue: deque[Group] = deque()
         self._queued_bytes = 0
         self._ticket = 0
         self._acked = 0
+        self._acked_rows = 0
+        self._written = 0  # ticket of the last row given to the disk, rows that wait left out
         self._urgent = False
         self._closing = False
         self._dead = False
         self._error: StoreError | None = None
-        self._oldest_s = 0.0  # when the oldest unacknowledged row was appended; 0 = none
+        self._oldest_s = 0.0  # when the oldest row not yet written was appended; 0 = none
         self._yielded_s = 0.0
         warm_up()
         self._thread = threading.Thread(target=self._main, name="hil-recorder", daemon=True)
@@ -76,6 +85,11 @@ class GroupCommit:
     def acked(self) -> int:
         """All rows with a ticket up to this one are on the disk."""
         return self._acked
+
+    @property
+    def acked_rows(self) -> int:
+        """Rows on the disk, over all tables."""
+        return self._acked_rows
 
     @property
     def error(self) -> StoreError | None:
@@ -132,15 +146,43 @@ class GroupCommit:
             self._ticket += n
             return self._appended(staging)
 
+    def hand_over(
+        self, source: RowSource, content: Any, n_tickets: int, n_rows: int, n_bytes: int
+    ) -> int:
+        """Append what ``source`` makes rows of, by reference, and return the ticket.
+
+        ``n_rows`` and ``n_bytes`` say about how many rows it becomes and what it takes in memory
+        and on the disk.
+        """
+        with self._cond:
+            if self._oldest_s:
+                self._pace()
+            if self._open:
+                self._close_group()
+            if not self._entries:
+                self._start_group()
+            ticket = self._ticket + n_tickets
+            self._entry_rows += n_rows
+            self._entry_bytes += n_bytes
+            self._entries.append(Entry(source, ticket, n_rows, content))
+            self._ticket = ticket
+            if self._entry_rows >= self._policy.handed_rows:
+                self._close_group()
+            if self._error is not None:
+                self._raise_error()
+            return self._ticket
+
     def barrier(self) -> int:
         """Return, with the last ticket, when every row appended so far is on the disk.
+
+        Handed over entries whose rows wait to be completed give them as they are.
 
         Raises:
             StoreError: the disk failed, also when it failed earlier.
         """
         with self._cond:
             ticket = self._ticket
-            if self._open:
+            if self._acked < ticket:
                 self._urgent = True
                 self._cond.notify_all()
             if not self._wait(lambda: self._acked >= ticket or self._dead):
@@ -166,16 +208,19 @@ class GroupCommit:
         """Return the staging of ``table`` with room for ``n`` rows, closing the group if needed."""
         staging = self._open.get(table)
         max_rows = self._policy.max_rows
-        if staging is not None and staging.rows + n > len(staging.columns[0]):
+        if self._entries or (staging is not None and staging.rows + n > len(staging.columns[0])):
             self._close_group()
             staging = None
         if staging is None:
             if not self._open:
-                self._opened_s = time.monotonic()
-                self._oldest_s = self._oldest_s or self._opened_s
-                self._cond.notify_all()
+                self._start_group()
             staging = self._open[table] = Staging(table, max(n, max_rows))
         return staging
+
+    def _start_group(self) -> None:
+        self._opened_s = time.monotonic()
+        self._oldest_s = self._oldest_s or self._opened_s
+        self._cond.notify_all()
 
     def _appended(self, staging: Staging) -> int:
         if staging.rows >= self._policy.max_rows:
@@ -185,21 +230,21 @@ class GroupCommit:
         return self._ticket
 
     def _close_group(self) -> None:
-        parts = [
-            (table, Rows(staging.columns, staging.nulls, staging.rows).cut())
-            for table, staging in self._open.items()
-            if staging.rows
-        ]
-        if not parts or self._dead:  # no parts: an append failed half way
-            self._open = {}
+        parts = [(table, s.finished()) for table, s in self._open.items() if s.rows]
+        entries = self._entries
+        if not (parts or entries) or self._dead:  # neither: an append failed half way
+            self._open, self._entries = {}, []
+            self._entry_rows = self._entry_bytes = 0
             if not self._queued_bytes:
                 self._oldest_s = 0.0
             return
-        group = Group(parts, self._ticket, self._opened_s)
+        n_bytes = self._entry_bytes + sum(c.nbytes for _, rows in parts for c in rows.columns)
+        group = Group(parts, entries, self._ticket, self._opened_s, n_bytes)
         enqueue = self._queue.append
-        # No call stands between the next three lines, so Ctrl-C in a notebook cannot part them.
-        self._queued_bytes += group.n_bytes
-        self._open = {}
+        # No call stands between the next lines, so Ctrl-C in a notebook cannot part them.
+        self._queued_bytes += n_bytes
+        self._open, self._entries = {}, []
+        self._entry_rows = self._entry_bytes = 0
         enqueue(group)
         self._cond.notify_all()
 
@@ -210,8 +255,8 @@ class GroupCommit:
             if not self._wait(lambda: self._dead or not self._is_behind(time.monotonic())):
                 self._error = self._error or self._stalled()  # after taking the row at hand
         elif now_s - max(self._oldest_s, self._yielded_s) > self._policy.yield_age_s:
-            acked = self._acked
-            self._cond.wait_for(lambda: self._acked > acked or self._dead, self._policy.yield_s)
+            written = self._written
+            self._cond.wait_for(lambda: self._written > written or self._dead, self._policy.yield_s)
             self._yielded_s = time.monotonic()
 
     def _is_behind(self, now_s: float) -> bool:
@@ -244,10 +289,12 @@ class GroupCommit:
 
     def _write_until_closed(self) -> None:
         while True:
-            groups, last = self._next_groups()
-            if groups and not self._dead:
+            groups, urgent, last = self._next_groups()
+            if not self._dead and (groups or urgent or last):
                 try:
-                    self._commit(groups)
+                    self._commit(groups, flush=urgent or last)
+                except StoreError as exc:
+                    self._fail(exc)
                 except OSError as exc:
                     self._fail(self._as_store_error(exc))
             self._on_tick()
@@ -262,33 +309,29 @@ class GroupCommit:
                 self._fail(self._as_store_error(exc, segment.path))
                 return
 
-    def _next_groups(self) -> tuple[list[Group], bool]:
-        """Wait for closed groups; return them, and whether they are the last ones."""
+    def _next_groups(self) -> tuple[list[Group], bool, bool]:
+        """Wait for closed groups; return them, whether to flush, and whether they are the last."""
         with self._cond:
-            while not self._queue:
-                if self._open and (
-                    self._urgent
-                    or self._closing
-                    or time.monotonic() >= self._opened_s + self._policy.max_age_s
-                ):
-                    self._close_group()
-                    break
-                if self._closing:
-                    break
-                if self._open:
+            while not self._queue and not self._urgent and not self._closing:
+                if self._open or self._entries:
                     left_s = self._opened_s + self._policy.max_age_s - time.monotonic()
-                    self._cond.wait(max(left_s, 0.0))
+                    if left_s <= 0.0:
+                        self._close_group()
+                        break
+                    self._cond.wait(left_s)
                 elif not self._cond.wait(1.0):
                     break  # idle: let on_tick run
-            if self._open and (self._urgent or self._closing):
+            urgent = self._urgent
+            if (urgent or self._closing) and (self._open or self._entries):
                 self._close_group()
             self._urgent = False
             groups = list(self._queue)
             self._queue.clear()
-            return groups, self._closing and not self._open
+            return groups, urgent, self._closing
 
-    def _commit(self, groups: list[Group]) -> None:
-        for table, rows in batches(groups):
+    def _commit(self, groups: list[Group], *, flush: bool) -> None:
+        self._sources.update(entry.source for group in groups for entry in group.entries)
+        for table, rows in batches(groups, self._sources if flush else ()):
             if table not in self._segments:
                 self._segments[table] = SegmentWriter(
                     self._folder, table, self._policy.segment_bytes, self._policy.segment_age_s
@@ -297,13 +340,18 @@ class GroupCommit:
             self._retry(segment, partial(segment.write, rows))
         for segment in self._segments.values():
             segment.sync()
+        waiting = [source.waiting_since for source in self._sources]
         with self._cond:
-            self._acked = groups[-1].ticket
+            if groups:
+                self._written = groups[-1].ticket
+            # What waits for its completion is in memory only, so it is not acknowledged.
+            self._acked = min([self._written, *(t - 1 for t in waiting if t is not None)])
+            self._acked_rows = sum(segment.rows for segment in self._segments.values())
             self._queued_bytes -= sum(group.n_bytes for group in groups)
             if self._queue:
                 self._oldest_s = self._queue[0].opened_s
             else:
-                self._oldest_s = self._opened_s if self._open else 0.0
+                self._oldest_s = self._opened_s if self._open or self._entries else 0.0
             self._cond.notify_all()
 
     def _retry(self, segment: SegmentWriter, write: Callable[[], object]) -> None:

@@ -77,10 +77,11 @@ def write_all(fd: int, content: bytes | memoryview) -> None:
         view = view[written:]
 
 
-def append(fd: int, content: bytes | memoryview, size: int) -> None:
+def append(fd: int, size: int, *content: bytes | memoryview) -> None:
     """Append ``content`` to a file of ``size`` bytes; on OSError cut off what got there."""
     try:
-        write_all(fd, content)
+        for part in content:
+            write_all(fd, part)
     except OSError:
         with contextlib.suppress(OSError):  # the first error is the one to report
             os.ftruncate(fd, size)

@@ -51,11 +51,11 @@ class EventLog:
 
     def _write(self, line: bytes) -> None:
         try:
-            durable.append(self._fd, line, self._bytes)
+            durable.append(self._fd, self._bytes, line)
         except OSError as exc:
             if not durable.no_space(exc) or not self._ballast.shrink():
                 raise
-            durable.append(self._fd, line, self._bytes)
+            durable.append(self._fd, self._bytes, line)
         self._bytes += len(line)
         self._hash.update(line)
         durable.sync(self._fd)

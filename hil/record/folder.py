@@ -22,6 +22,7 @@ from hil.program import Phase, PulseBlock
 from hil.record import durable
 from hil.record.columns import pulse_rows
 from hil.record.commit import GroupCommit
+from hil.record.deferred import RowSource
 from hil.record.events import EventLog
 from hil.record.jsonable import to_json
 from hil.record.levels import Level, resolve_levels
@@ -236,8 +237,20 @@ class RunFolder:
             (t_ns, op, phase, layer, n_steps, n_pulses, n_readings, duration_s, energy_joule),
         )
 
+    def hand_over(
+        self, source: RowSource, content: Any, n_tickets: int, n_rows: int, n_bytes: int
+    ) -> int:
+        """Append what ``source`` makes rows of in the writer thread and return the ticket.
+
+        It is not copied. ``n_tickets`` is what its rows count in the tickets, ``n_rows`` and
+        ``n_bytes`` bound how many rows it becomes and what they take. Levels are the caller's.
+        """
+        return self._commit.hand_over(source, content, n_tickets, n_rows, n_bytes)
+
     def barrier(self) -> int:
         """Return, with the last ticket, when every row appended so far is on the disk.
+
+        Device-level rows that wait for the reading after their pulse are written without it.
 
         Raises:
             StoreError: recording failed.
@@ -351,8 +364,8 @@ class RunFolder:
             "t_ns": self.t_ns,
             "utc": datetime.now(UTC).isoformat(),
             "rows": self._commit.rows,
-            "rows_appended": self._commit.ticket,
-            "rows_acknowledged": self._commit.acked,
+            "rows_appended": self._commit.acked_rows + self._commit.ticket - self._commit.acked,
+            "rows_acknowledged": self._commit.acked_rows,
             "parts": {
                 **self._commit.parts,
                 **self._checkpoints,

@@ -1,16 +1,22 @@
-"""Rows on their way to the disk: staged by the control thread, then closed into groups."""
+"""Rows on their way to the disk: staged or handed over, then closed into groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hil.record.deferred import Entry, RowSource
 from hil.record.schema import TableName, columns_to_fill
 from hil.record.segments import Rows
+
+#: Rows of several groups are written as one batch up to this size.
+MERGED_ROWS: Final = 1 << 16
+#: A batch of this size is not worth copying for a larger one.
+_LARGE_ROWS: Final = 1 << 13
 
 
 class Staging:
@@ -24,40 +30,73 @@ class Staging:
         self.nulls = {i: np.empty(capacity, np.bool_) for i, c in enumerate(layout) if c.nullable}
         self.rows = 0
 
-
-#: Rows of several groups are written as one batch up to this size.
-MERGED_ROWS: Final = 1 << 16
+    def finished(self) -> Rows:
+        """Return the rows as views, with zero in the place of nulls."""
+        n = self.rows
+        columns = [column[:n] for column in self.columns]
+        nulls = {position: null[:n] for position, null in self.nulls.items()}
+        for position, null in nulls.items():
+            columns[position][null] = 0
+        return Rows(columns, nulls, n)
 
 
 @dataclass(slots=True)
 class Group:
-    """Rows that are acknowledged together; ``ticket`` is the number of the last of them."""
+    """Rows that are acknowledged together; ``ticket`` is the number of the last of them.
 
-    parts: list[tuple[TableName, Rows]]
+    It holds rows as they are, or entries that become rows in the writer thread.
+    """
+
+    parts: Sequence[tuple[TableName, Rows]]
+    entries: Sequence[Entry]
     ticket: int
     opened_s: float
-    n_bytes: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.n_bytes = sum(c.nbytes for _, rows in self.parts for c in rows.columns)
+    n_bytes: int
 
 
-def batches(groups: Iterable[Group]) -> Iterator[tuple[TableName, Rows]]:
+def batches(
+    groups: Iterable[Group], flushed: Iterable[RowSource]
+) -> Iterator[tuple[TableName, Rows]]:
     """Yield the rows of ``groups`` as few batches per table, each table's in order.
 
-    Encoding costs about the same for one row as for thousands, so a writer that has fallen behind
-    catches up.
+    Then follow the rows that still wait in the sources ``flushed``. Encoding costs about the same
+    for one row as for thousands, so a writer that has fallen behind catches up.
     """
     waiting: dict[TableName, list[Rows]] = {}
-    for group in groups:
-        for table, rows in group.parts:
-            parts = waiting.setdefault(table, [])
-            if parts and sum(part.n for part in parts) + rows.n > MERGED_ROWS:
-                yield table, _merge(parts)
-                parts.clear()
+    for table, rows in _pieces(groups, flushed):
+        parts = waiting.setdefault(table, [])
+        if parts and (sum(p.n for p in parts) + rows.n > MERGED_ROWS or rows.n >= _LARGE_ROWS):
+            yield table, _merge(parts)
+            parts.clear()
+        if rows.n >= _LARGE_ROWS:
+            yield table, rows
+        else:
             parts.append(rows)
     for table, parts in waiting.items():
-        yield table, _merge(parts)
+        if parts:
+            yield table, _merge(parts)
+
+
+def _pieces(
+    groups: Iterable[Group], flushed: Iterable[RowSource]
+) -> Iterator[tuple[TableName, Rows]]:
+    run: list[Entry] = []
+    n_rows = 0
+    for group in groups:
+        if group.parts and run:
+            yield from run[0].source.rows(run)
+            run, n_rows = [], 0
+        yield from group.parts
+        for entry in group.entries:
+            if run and (entry.source is not run[0].source or n_rows + entry.n_rows > MERGED_ROWS):
+                yield from run[0].source.rows(run)
+                run, n_rows = [], 0
+            run.append(entry)
+            n_rows += entry.n_rows
+    if run:
+        yield from run[0].source.rows(run)
+    for source in flushed:
+        yield from source.flush()
 
 
 def _merge(parts: list[Rows]) -> Rows:

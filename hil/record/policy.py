@@ -12,6 +12,7 @@ class CommitPolicy:
     Attributes:
         max_age_s: a group of rows closes this long after its first row.
         max_rows: or when one of its tables has this many rows.
+        handed_rows: the same for blocks that are handed over by reference, rows of all tables.
         queue_bytes, queue_age_s: ``append`` waits while more bytes are queued, or while the oldest
             unacknowledged row is older. With a ballast the queue is also held to half of it, so
             that what is queued when the disk fills up still finds room.
@@ -28,6 +29,7 @@ class CommitPolicy:
 
     max_age_s: float = 0.020
     max_rows: int = 4096
+    handed_rows: int = 1 << 15
     queue_bytes: int = 64 << 20
     queue_age_s: float = 2.0
     yield_age_s: float = 0.050

@@ -8,12 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hil.errors import StoreError
 from hil.record.schema import FORMAT_VERSION, TABLES, TableName, arrow_schema
-from hil.record.segments import checksum
+from hil.record.segments import checksum, split_message, unmarked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +180,8 @@ class Run:
         name = f"{table}/{file.name}"
         offset = 0
         try:
-            source = pa.BufferReader(file.read_bytes())
+            content = file.read_bytes()
+            source = pa.BufferReader(content)
             stream = pa.ipc.open_stream(source)
             if not stream.schema.equals(arrow_schema(table), check_metadata=True):
                 self._problems.append(f"{name}: its columns are not those of this format")
@@ -194,7 +192,8 @@ class Run:
                     batch, marks = stream.read_next_batch_with_custom_metadata()
                 except StopIteration:
                     break
-                first = _check_batch(batch, dict(marks or {}))
+                message = memoryview(content)[offset : source.tell()]
+                first = _check_batch(batch, dict(marks or {}), message)
                 if first != rows:
                     self._problems.append(f"{name}: rows {rows} to {first} are missing before it")
                 batches.append(batch)
@@ -208,26 +207,17 @@ class Run:
         return rows
 
 
-def _check_batch(batch: Any, marks: dict[bytes, bytes]) -> int:
+def _check_batch(batch: Any, marks: dict[bytes, bytes], message: memoryview) -> int:
     """Return the number of the batch's first row; ValueError when it is not what was written."""
     try:
-        crc, n, first = (int(marks[key]) for key in (b"crc32", b"rows", b"first"))
+        mark, n, first = marks[b"crc32"], int(marks[b"rows"]), int(marks[b"first"])
+        head, body = split_message(message)
     except (KeyError, ValueError):
         raise ValueError("the batch has no checksum") from None
+    if checksum(unmarked(head, mark), body) != mark:
+        raise ValueError("the batch's CRC32 is wrong")
     if n != batch.num_rows:
         raise ValueError(f"the batch has {batch.num_rows} rows, {n} were written")
-    values: list[NDArray[Any]] = []
-    nulls: list[NDArray[np.bool_] | None] = []
-    for column, field in zip(batch.columns, batch.schema, strict=True):
-        null = column.is_null().to_numpy(zero_copy_only=False) if field.nullable else None
-        if null is None and column.null_count:
-            raise ValueError(f"column {field.name} has nulls")
-        values.append(
-            (column if null is None else column.fill_null(0)).to_numpy(zero_copy_only=False)
-        )
-        nulls.append(null)
-    if checksum(values, nulls) != crc:
-        raise ValueError("the batch's CRC32 is wrong")
     return first
 
 

@@ -25,33 +25,34 @@ END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 @dataclass(slots=True)
 class Rows:
-    """``n`` rows to be written: the columns but ``seq``, and where nullable ones are null."""
+    """``n`` rows to be written: the columns but ``seq``, and where nullable ones are null.
+
+    The value of a null is zero.
+    """
 
     columns: Sequence[NDArray[Any]]
     nulls: dict[int, NDArray[np.bool_]]
     n: int
 
-    def cut(self) -> Rows:
-        """Return the first ``n`` rows as views, so that spare room is left out."""
-        n = self.n
-        return Rows([c[:n] for c in self.columns], {k: m[:n] for k, m in self.nulls.items()}, n)
+
+#: Stands where a message's CRC32 goes while that is computed.
+_NO_CRC: Final = b"crc32:00000000"
 
 
-def checksum(columns: Sequence[NDArray[Any]], nulls: Sequence[NDArray[np.bool_] | None]) -> int:
-    """Return the CRC32 over the columns' bytes, each followed by its null flags where nullable.
+def checksum(head: bytes, body: memoryview) -> bytes:
+    """Return the mark with the CRC32 of a message whose own mark is :data:`_NO_CRC`."""
+    return b"crc32:%08x" % zlib.crc32(body, zlib.crc32(head))
 
-    The value of a null is taken as zero, whatever stands in its place.
-    """
-    parts: list[memoryview] = []
-    for values, null in zip(columns, nulls, strict=True):
-        if null is not None:
-            values = np.where(null, np.zeros((), values.dtype), values)
-        parts.append(np.ascontiguousarray(values).data)
-        if null is not None:
-            parts.append(np.ascontiguousarray(null).data)
-    # One call instead of one per column: each gives up the interpreter lock, and getting it back
-    # takes up to 5 ms while a control loop computes.
-    return zlib.crc32(b"".join(parts))
+
+def split_message(message: memoryview) -> tuple[bytes, memoryview]:
+    """Return the metadata of an encapsulated Arrow message, prefix included, and its body."""
+    end = 8 + int.from_bytes(message[4:8], "little")
+    return bytes(message[:end]), message[end:]
+
+
+def unmarked(head: bytes, mark: bytes) -> bytes:
+    """Return a message's metadata as it was before ``mark`` went into it."""
+    return head.replace(mark, _NO_CRC)
 
 
 @cache
@@ -86,8 +87,12 @@ def warm_up() -> None:
         _prologue(table)
 
 
-def encode(table: TableName, rows: Rows, first: int) -> memoryview:
-    """Return ``rows`` as one Arrow message; ``first`` is the number of the first row in the run."""
+def encode(table: TableName, rows: Rows, first: int) -> tuple[bytes, memoryview]:
+    """Return ``rows`` as one Arrow message: its metadata and its body.
+
+    ``first`` is the number of the first row in the run. The CRC32 in the metadata covers all of the
+    message, with :data:`_NO_CRC` in its own place.
+    """
     import pyarrow as pa
 
     layout: tuple[Column, ...] = TABLES[table]
@@ -102,17 +107,14 @@ def encode(table: TableName, rows: Rows, first: int) -> memoryview:
         for field, values, null in zip(arrow_schema(table), columns, nulls, strict=True)
     ]
     batch = pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(table))
-    marks = {
-        b"crc32": b"%d" % checksum(columns, nulls),
-        b"rows": b"%d" % rows.n,
-        b"first": b"%d" % first,
-    }
+    marks = {b"crc32": _NO_CRC, b"rows": b"%d" % rows.n, b"first": b"%d" % first}
     sink = pa.BufferOutputStream()
     writer = pa.ipc.new_stream(sink, arrow_schema(table), options=_write_options())
     writer.write_batch(batch, custom_metadata=marks)
     # A stream is its schema message, then batch messages: a batch of a fresh stream can be
     # appended to any stream of the same schema, with one plain write that can be checked.
-    return memoryview(sink.getvalue())[len(_prologue(table)) :]
+    head, body = split_message(memoryview(sink.getvalue())[len(_prologue(table)) :])
+    return head.replace(_NO_CRC, checksum(head, body)), body
 
 
 class SegmentWriter:
@@ -148,11 +150,11 @@ class SegmentWriter:
             self.finish_segment()
         if self._fd < 0:
             self._start_segment()
-        message = encode(self.table, rows, self.rows)
-        self._append(message)
+        head, body = encode(self.table, rows, self.rows)
+        self._append(head, body)
         self.rows += rows.n
         self._segment_rows += rows.n
-        return len(message)
+        return len(head) + len(body)
 
     def sync(self) -> None:
         """Make everything written so far durable."""
@@ -202,8 +204,10 @@ class SegmentWriter:
         self._hash = hashlib.sha256(_prologue(self.table))
         self._opened_s = time.monotonic()
 
-    def _append(self, message: bytes | memoryview) -> None:
-        durable.append(self._fd, message, self._bytes)
+    def _append(self, *content: bytes | memoryview) -> None:
+        size = self._bytes + sum(len(part) for part in content)
+        durable.append(self._fd, self._bytes, *content)
         self._dirty = True
-        self._bytes += len(message)
-        self._hash.update(message)
+        self._bytes = size
+        for part in content:
+            self._hash.update(part)
