@@ -12,16 +12,18 @@ from typing import Self
 import numpy as np
 
 from hil.config.station import Station
+from hil.geometry import ArrayGeometry
 from hil_sim.factory import SimFactory
+from hil_sim.models.device import load_device
 from hil_sim.sim_array import SimArray
 from hil_sim.virtual_bench.catalogue import personality_class
-from hil_sim.virtual_bench.engine import Engine, RunAborted
+from hil_sim.virtual_bench.engine import Engine, RunAborted, Sweep
 from hil_sim.virtual_bench.faults import Faults
 from hil_sim.virtual_bench.frames import Train
 from hil_sim.virtual_bench.network import Network, build_network
 from hil_sim.virtual_bench.personality import Personality, Setting
 from hil_sim.virtual_bench.physics import Physics
-from hil_sim.virtual_bench.terminal import Terminal
+from hil_sim.virtual_bench.terminal import Rail, Terminal
 from hil_sim.virtual_bench.transport import Transport, open_transport
 
 N_BUS_LINES = 14
@@ -99,7 +101,22 @@ class Bench:
         """Whether a run is going on now."""
         return self._running
 
+    def warm_up(self) -> None:
+        """Compile or load what the physics needs, so that no session times out over it."""
+        physics = Physics([_small_array()], Network({}))
+        rail = Rail()
+        rail.on, rail.level_v, rail.limit_a = True, 0.1, 1.0
+        physics.network.terminals["warm", ""] = rail
+        for line in (0, 1):
+            physics.network.direct.append((rail, (0, line)))
+        sweep = Sweep(rail, np.full(2, 0.1), 1, (0, 0, 0, 0), (0,) * 6, lambda _: None,
+                      measures=True, aperture_s=1e-3, limit_a=1.0)  # fmt: skip
+        engine = Engine()
+        engine.arm(sweep)
+        engine.run(physics, 0)
+
     def __enter__(self) -> Self:
+        self.warm_up()
         for name, instrument in self.instruments.items():
             kind = str(instrument.settings.get("transport", "socket"))
             self._transports[name] = open_transport(kind, self, instrument)
@@ -245,6 +262,10 @@ class Bench:
                 raise RunAborted(owner.name)
             self.changed.wait(_SLICE_S)
             self.run(owner)
+
+
+def _small_array() -> SimArray:
+    return SimArray(ArrayGeometry(2, 2), load_device("ideal"), 0)
 
 
 def open_bench(

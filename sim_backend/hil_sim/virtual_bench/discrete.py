@@ -171,9 +171,9 @@ def _simulate(
     base = np.full(timers.shape[0], start_s)
     sequence, now, reached, delivered, idle = 0, start_s, start_s, 0, 0
     for s in range(sweeps.shape[0]):
-        queue.append((_SWEEP, s))
+        queue.append((_SWEEP, s))  # noqa: PERF401 - compiled by Numba
     for k in range(fired.size):
-        queue.append((_EVENT, fired[k]))
+        queue.append((_EVENT, fired[k]))  # noqa: PERF401 - compiled by Numba
     while True:
         at = 0
         while at < len(queue):

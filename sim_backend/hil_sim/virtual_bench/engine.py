@@ -99,7 +99,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """A trigger timer: ``stimulus`` starts ``count`` delays (0 = for ever), each gives ``event``."""
+    """``stimulus`` starts ``count`` delays (0 = for ever), each of which ends in ``event``."""
 
     stimulus: int
     event: int
@@ -190,10 +190,11 @@ class Engine:
 
     def _drive(
         self, physics: Physics, sweeps: list[Sweep], offset: NDArray[np.int64],
-        columns: list[FloatArray], took_s: float, clock_ns: int, proceed: Callable[[float, float], bool] | None,
+        columns: list[FloatArray], took_s: float, clock_ns: int,
+        proceed: Callable[[float, float], bool] | None,
     ) -> None:  # fmt: skip
         parts = [
-            _train(sweep, *(c[offset[k] : offset[k + 1]] for c in columns), took_s)
+            _train(sweep, [c[offset[k] : offset[k + 1]] for c in columns], took_s)
             for k, sweep in enumerate(sweeps)
         ]
         moved = [p for p in parts if p is not None]
@@ -210,9 +211,11 @@ class Engine:
             _leave(sweep)
 
 
-def _train(sweep: Sweep, t_source: FloatArray, t_measure: FloatArray, t_end: FloatArray,
-           took_s: float) -> tuple[Train, NDArray[np.int64]] | None:  # fmt: skip
+def _train(
+    sweep: Sweep, times: list[FloatArray], took_s: float
+) -> tuple[Train, NDArray[np.int64]] | None:
     """Return what a sweep drove in this run and the points it measured; None when it did not."""
+    t_source, t_measure, t_end = times
     # A pulse that waited for its end through an earlier run goes on from the start of this one.
     t_source = np.where(np.isnan(t_source) & np.isfinite(t_end), 0.0, t_source)
     points = np.flatnonzero(np.isfinite(t_source))

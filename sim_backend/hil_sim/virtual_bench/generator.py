@@ -24,6 +24,7 @@ class GeneratorChannel:
         open_high_v, open_low_v: open-circuit levels.
         load_ohm: what levels are displayed for; inf = high impedance.
         width_s, period_s: of a pulse; cycles: of a burst.
+        waits: armed for an external trigger.
         arbitrary: (dt, levels open circuit) played instead of pulses, None for pulses.
     """
 
@@ -36,6 +37,7 @@ class GeneratorChannel:
         self.events = tuple(new() for _ in EVENTS)
         self.tick = new()
         self.sweep: Sweep | None = None
+        self.waits = False
         self.reset()
 
     def reset(self) -> None:
@@ -67,6 +69,7 @@ class GeneratorChannel:
     def arm(self, stimulus: int, arms: int) -> None:
         """Arm bursts that each start at ``stimulus`` (0 = at once)."""
         engine = self.owner.bench.engine
+        self.waits = stimulus != 0
         if self.sweep is not None:
             self.sweep.aborted = True
             engine.sweeps = [s for s in engine.sweeps if s is not self.sweep]

@@ -19,6 +19,7 @@ from hil_sim.virtual_bench.readout import BenchReadout, Feed
 from hil_sim.virtual_bench.terminal import Terminal
 
 FloatArray = NDArray[np.float64]
+Span = tuple[NDArray[np.int64], NDArray[np.int64]]  #: first and after-last frame per reading
 _CHUNK = 4096
 
 
@@ -99,28 +100,25 @@ class Physics:
             yield slice(start, min(start + size, frames.edge_s.size))
 
     def _drive(
-        self, frames: Frames, trains: list[Train], spans: list[tuple[NDArray[np.int64], ...]],
+        self, frames: Frames, trains: list[Train], spans: list[Span],
         chunk: slice, clock_ns: int, current: FloatArray, volts: FloatArray,
         limited: NDArray[np.bool_],
     ) -> None:  # fmt: skip
         n = chunk.stop - chunk.start
         wanted = np.zeros((n, len(trains)), dtype=np.bool_)
         for k, (first, after) in enumerate(spans):
-            for f, a in ((first, after),) if first.size else ():
-                low, high = np.maximum(f, chunk.start), np.minimum(a, chunk.stop)
-                inside = low < high
-                if not inside.any():
-                    continue
-                one = inside & (high - low == 1)
-                wanted[low[one] - chunk.start, k] = True
-                for x, y in zip(low[inside & ~one], high[inside & ~one], strict=True):
-                    wanted[x - chunk.start : y - chunk.start, k] = True
+            low, high = np.maximum(first, chunk.start), np.minimum(after, chunk.stop)
+            one = high - low == 1
+            wanted[low[one] - chunk.start, k] = True
+            several = high - low > 1
+            for x, y in zip(low[several], high[several], strict=True):
+                wanted[x - chunk.start : y - chunk.start, k] = True
         index = {id(train.terminal): k for k, train in enumerate(trains)}
         links: dict[int, list[tuple[int, int]]] = {}
         for terminal, (array, line) in self.network.links():
-            k = index.get(id(terminal))
-            if k is not None:
-                links.setdefault(array, []).append((k, line))
+            at = index.get(id(terminal))
+            if at is not None:
+                links.setdefault(array, []).append((at, line))
         for number, lines in links.items():
             self._block(
                 number, lines, frames, trains, chunk, wanted, clock_ns, current, volts, limited
@@ -166,11 +164,11 @@ class Physics:
         readings = array.run(block, block.n_readings)
         if not len(readings):
             return
-        step, line = readings.step + chunk.start, readings.line
-        np.add.at(current, (step, owner[line]), readings.current_a)
+        step, train = readings.step + chunk.start, owner[readings.line]
+        np.add.at(current, (step, train), readings.current_a)
         hit = (readings.status & Status.I_COMPLIANCE) != 0
-        limited[step[hit], owner[line[hit]]] = True
-        volts[step[hit], owner[line[hit]]] = readings.level_v[hit]
+        limited[step[hit], train[hit]] = True
+        volts[step[hit], train[hit]] = readings.level_v[hit]
 
     def _limits(self, array: SimArray, trains: list[Train], owner: NDArray[np.int64],
                 level: FloatArray) -> FloatArray:  # fmt: skip
@@ -214,7 +212,7 @@ class Physics:
             self.conflicts.append(f"{one.name} and {other.name} both drive {name}")
 
     def _read(
-        self, frames: Frames, train: Train, k: int, span: tuple[NDArray[np.int64], ...], done: int,
+        self, frames: Frames, train: Train, k: int, span: Span, done: int,
         current: FloatArray, volts: FloatArray, limited: NDArray[np.bool_],
     ) -> Sensed:  # fmt: skip
         first, after = span

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.errors import BackendError
+from hil_sim.nodes import Network as Moment
 from hil_sim.readout import IdealReadout, Solution
-from hil_sim.readout import Network as Moment
 
 _ROUNDS = 100
 

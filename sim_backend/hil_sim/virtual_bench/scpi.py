@@ -1,4 +1,4 @@
-"""SCPI instruments: long and short forms, chains with ``;``, queries, error queue, ``*`` commands."""
+"""SCPI instruments: long and short forms, chains, queries, error queue, common commands."""
 
 from __future__ import annotations
 

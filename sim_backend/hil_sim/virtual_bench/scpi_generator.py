@@ -34,6 +34,7 @@ class PulseGenerator(ScpiPersonality):
 
     top_v: ClassVar[float]  #: largest open-circuit level
     dac_top: ClassVar[int]
+    loads_ohm: ClassVar[tuple[float, float]]
     min_width_s: ClassVar[float]
     min_period_s: ClassVar[float]
     functions: ClassVar[tuple[str, ...]]
@@ -135,7 +136,7 @@ class PulseGenerator(ScpiPersonality):
         word = self._one(parameters).upper()
         endless = word in ("INF", "INFINITY", "MAX") or number(word) >= 9.9e37
         load = np.inf if endless else number(word)
-        if not endless and not 1.0 <= load <= 1e4:
+        if not endless and not self.loads_ohm[0] <= load <= self.loads_ohm[1]:
             raise ScpiError(-222, "Data out of range")
         self.out(n).load_ohm = load
 
@@ -248,7 +249,8 @@ class PulseGenerator(ScpiPersonality):
             if waits and fresh:
                 out.arbitrary = self.waveform_of(n)
                 out.arm(self.trigger_in, _EXTERNAL_ARMS)
-            elif not waits and out.sweep is not None and not out.sweep.done:
+            elif not waits and out.waits:
+                out.waits = False
                 self.bench.engine.abort({id(out.terminal)})
 
     def trigger(self) -> None:

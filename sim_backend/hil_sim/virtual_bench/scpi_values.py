@@ -97,7 +97,7 @@ def integer(low: int, high: int) -> Parse:
     inner = real(low, high)
 
     def parse(text: str) -> int:
-        return round(inner(text))
+        return round(float(inner(text)))
 
     return parse
 

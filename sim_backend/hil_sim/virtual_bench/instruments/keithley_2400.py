@@ -68,7 +68,7 @@ class Keithley2400(ScpiPersonality):
         """Add the command table."""
         s = self.setting
         changed = partial(self._apply)
-        s(":SOURce[#]:FUNCtion[:MODE]".replace("[#]", "#"), "func",
+        s(":SOURce#:FUNCtion[:MODE]", "func",
           keyword("VOLTage", "CURRent"), "VOLT", lambda _: changed())  # fmt: skip
         for axis, top in (("VOLTage", 210.0), ("CURRent", 1.05)):
             key = axis[:4]
@@ -141,7 +141,7 @@ class Keithley2400(ScpiPersonality):
         s(":FORMat:SREGister", "sreg", keyword("ASCii", "HEXadecimal", "OCTal", "BINary"), "ASC")
         s(":TRACe:POINts", "points", integer(1, MAX_READINGS), 100)
         self.add(":TRACe:POINts:ACTual", get=lambda _: str(len(self.trace)))
-        s(":TRACe:FEED", "feed", keyword("SENSe#".replace("#", ""), "CALCulate", "CALC2"), "SENS")
+        s(":TRACe:FEED", "feed", keyword("SENSe", "CALCulate", "CALC2"), "SENS")
         self.add(":TRACe:FEED:CONTrol", put=self._feed_control,
                  get=lambda _: "NEXT" if self.feeding else "NEV")  # fmt: skip
         self.add(":TRACe:CLEar", put=lambda _: self.trace.clear())
@@ -180,7 +180,7 @@ class Keithley2400(ScpiPersonality):
     def _apply(self) -> None:
         """Put the settings on the terminal."""
         terminal = self.smu.terminal
-        terminal.off_mode = _MODES[self.value("smod", 1)]  # type: ignore[assignment]
+        terminal.off_mode = _MODES[self.value("smod", 1)]
         terminal.sources_current = self.value("func", 1) == "CURR"
         terminal.limit_a = abs(self.value("prot CURR", 1))
         terminal.limit_v = abs(self.value("prot VOLT", 1))
@@ -194,10 +194,10 @@ class Keithley2400(ScpiPersonality):
 
     def _level(self, key: str, *_: int) -> None:
         level = self.value(f"level {key}", 1)
-        if key == "VOLT" and not self.value("auto VOLT", 1):
-            if abs(level) > self.smu.terminal.range_v * METER.overrange:
-                self.values["level VOLT", (1,)] = self.smu.terminal.level_v
-                raise ScpiError(-222, "Parameter data out of range")
+        fixed = key == "VOLT" and not self.value("auto VOLT", 1)
+        if fixed and abs(level) > self.smu.terminal.range_v * METER.overrange:
+            self.values["level VOLT", (1,)] = self.smu.terminal.level_v
+            raise ScpiError(-222, "Parameter data out of range")
         self._apply()
 
     def _fixed_range(self, key: str, *_: int) -> None:
@@ -207,12 +207,6 @@ class Keithley2400(ScpiPersonality):
 
     def _sense_range(self, key: str, *_: int) -> None:
         self.values[f"sense auto {key}", (1,)] = False
-        if key == "CURR" and abs(self.value("sense range CURR", 1)) > 1.05 * abs(
-            self.value("prot CURR", 1)
-        ) * (1 + 1e-9):
-            # A measuring range above the protection is not refused, but compliance then limits
-            # below its full scale (range compliance, manual section 6).
-            pass
         self._apply()
 
     def _output(self) -> None:
@@ -274,7 +268,7 @@ class Keithley2400(ScpiPersonality):
             self.trace.clear()
 
     def _full(self) -> bool:
-        return len(self.trace) >= self.value("points")
+        return len(self.trace) >= int(self.value("points"))
 
     # Running.
 

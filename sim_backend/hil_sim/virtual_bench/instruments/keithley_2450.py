@@ -115,14 +115,16 @@ class Keithley2450(ScpiPersonality):
             s(f":SENSe#:{axis}[:DC]:DELay:USER#", f"user delay {key}", real(0.0, 1e4), 0.0)
         self.add(":SENSe#:AZERo:ONCE", put=lambda *_: None)
         self.add(":SENSe#:FUNCtion[:ON]", put=self._put_function,
-                 get=lambda *_: f'"{self.function}:DC"' if self.function != "RES" else '"RES"')  # fmt: skip
+                 get=lambda *_: '"RES"' if self.function == "RES" else f'"{self.function}:DC"',
+                 )  # fmt: skip
         s(":SENSe#:COUNt", "count", integer(1, 300_000), 1)
         s(":OUTPut#[:STATe]", "outp", boolean, False, lambda _: self._output())
         s(":OUTPut#:SMODe", "smod", keyword("NORMal", "HIMPedance", "ZERO", "GUARd"), "NORM",
           lambda _: self._apply())  # fmt: skip
         for axis in ("VOLTage", "CURRent"):
             s(f":OUTPut#:{axis}:SMODe", "smod",
-              keyword("NORMal", "HIMPedance", "ZERO", "GUARd"), "NORM", lambda _: self._apply())  # fmt: skip
+              keyword("NORMal", "HIMPedance", "ZERO", "GUARd"), "NORM",
+              lambda _: self._apply())  # fmt: skip
         self.add(":OUTPut#:INTerlock:TRIPped", get=lambda *_: str(int(self.faults.interlock_open)))
         self.add(":READ", get=lambda p: self._read(p))
         self.add(":MEASure", get=lambda p: self._measure(self.function, p))
@@ -167,7 +169,7 @@ class Keithley2450(ScpiPersonality):
 
     def _apply(self) -> None:
         terminal = self.smu.terminal
-        terminal.off_mode = _MODES[self.value("smod", 1)]  # type: ignore[assignment]
+        terminal.off_mode = _MODES[self.value("smod", 1)]
         terminal.sources_current = self.value("func", 1) == "CURR"
         terminal.limit_a = self.value("limit VOLT", 1)
         terminal.limit_v = self.value("limit CURR", 1)
@@ -297,6 +299,7 @@ class Keithley2450(ScpiPersonality):
 
         def begin() -> None:
             buffer = self._buffer(wanted, buffer_at)
+            buffer.clear()  # the sweep's trigger model starts with a buffer-clear block
             wait = delay if delay >= 0.0 else self._delay()
             if self.value("auto VOLT", 1):
                 self.smu.terminal.range_v = self.smu.range_v(float(np.abs(levels).max()))

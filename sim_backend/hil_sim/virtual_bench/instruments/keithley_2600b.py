@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hil_sim.virtual_bench.personality import Setting
@@ -65,33 +66,45 @@ class Keithley2600B(TspPersonality):
         objects["node"] = self.lua.table_from({1: objects["localnode"]})
         return objects
 
+    def _condition(self, letter: str) -> int:
+        return MEASUREMENT_CURRENT_LIMIT * self._made[letter].compliance()
+
+    def _sweeping(self, bits: dict[str, int]) -> int:
+        """Return the bits of the channels that sweep.
+
+        Who polls sees a sweep at least once, however short it is: it runs after the first answer.
+        """
+        out = 0
+        for letter, bit in bits.items():
+            armed = self._made[letter].sweep.armed
+            out |= bit if armed is not None and not armed.done else 0
+        self.bench.run(self)
+        return out
+
     def _status(self) -> Any:
-        smus = {
-            f"smu{letter}": self.object(
-                {"condition": lambda smu=smu: MEASUREMENT_CURRENT_LIMIT * smu.compliance()}
-            )
-            for letter, smu in self._made.items()
-        }
-        busy = {
-            f"smu{letter}": self.object(
-                {"condition": lambda smu=smu: 8 * (smu.sweep.armed is not None
-                                                   and not smu.sweep.armed.done)}
-            )
-            for letter, smu in self._made.items()
-        }  # fmt: skip
-        measurement = self.object(objects={"instrument": self.object(objects={**smus})})
+        limits: dict[str | int, Any] = {}
+        busy: dict[str | int, Any] = {}
+        for letter in self._made:
+            limits[f"smu{letter}"] = self.object({"condition": partial(self._condition, letter)})
+            busy[f"smu{letter}"] = self.object({"condition": partial(self._sweeping, {letter: 8})})
+        measurement = self.object(objects={"instrument": self.object(objects=limits)})
+        sweeping = self.object({"condition": partial(self._sweeping, {"a": 2, "b": 4})})
         operation = self.object(
-            objects={"instrument": self.object(objects={**busy}), "sweeping": self.object({
-                "condition": lambda: sum(
-                    bit for bit, smu in zip((2, 4), self._made.values(), strict=True)
-                    if smu.sweep.armed is not None and not smu.sweep.armed.done
-                )})}
-        )  # fmt: skip
+            objects={"instrument": self.object(objects=busy), "sweeping": sweeping}
+        )
         return self.object(
             {"condition": lambda: 4 if self.errors else 0},
             objects={"reset": lambda *_: None, "measurement": measurement, "operation": operation,
                      "standard": self.object({"event": lambda: self.esr})},
         )  # fmt: skip
+
+    def _stored(self, names: dict[str, Any], objects: dict[str | int, Any] | None = None) -> Any:
+        """Return an object whose attributes only keep what was set."""
+        return self.object(
+            {name: partial(names.__getitem__, name) for name in names},
+            {name: partial(names.__setitem__, name) for name in names},
+            objects,
+        )
 
     def _display(self) -> Any:
         objects: dict[str | int, Any] = {
@@ -99,22 +112,10 @@ class Keithley2600B(TspPersonality):
             "MEASURE_DCAMPS": 0, "MEASURE_DCVOLTS": 1, "MEASURE_OHMS": 2, "MEASURE_WATTS": 3,
             "SMUA": 0, "SMUB": 1, "SMUA_SMUB": 2, "USER": 3,
         }  # fmt: skip
-        state: dict[str, Any] = {"screen": 2}
         for letter in self._made:
-            shown: dict[str, Any] = {"func": 1, "digits": 5}
-            measure = self.object(
-                {"func": lambda shown=shown: shown["func"]},
-                {"func": lambda value, shown=shown: shown.__setitem__("func", value)},
-            )
-            objects[f"smu{letter}"] = self.object(
-                {"digits": lambda shown=shown: shown["digits"]},
-                {"digits": lambda value, shown=shown: shown.__setitem__("digits", value)},
-                {"measure": measure},
-            )
-        return self.object(
-            {"screen": lambda: state["screen"]},
-            {"screen": lambda value: state.__setitem__("screen", value)}, objects,
-        )  # fmt: skip
+            measure = self._stored({"func": 1})
+            objects[f"smu{letter}"] = self._stored({"digits": 5}, {"measure": measure})
+        return self._stored({"screen": 2}, objects)
 
     def reset(self) -> None:
         """``reset()`` and ``*RST``: channels and triggers; errors and buffers stay."""

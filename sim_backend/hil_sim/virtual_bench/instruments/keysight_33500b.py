@@ -19,6 +19,7 @@ class Keysight33500B(PulseGenerator):
     queue_limit: ClassVar[int] = 20
     top_v: ClassVar[float] = 10.0
     dac_top: ClassVar[int] = 32767
+    loads_ohm: ClassVar[tuple[float, float]] = (1.0, 1e4)
     min_width_s: ClassVar[float] = 16e-9
     min_period_s: ClassVar[float] = 33e-9
     functions: ClassVar[tuple[str, ...]] = (

@@ -27,6 +27,7 @@ class Keysight81160A(PulseGenerator):
     queue_limit: ClassVar[int] = 20
     top_v: ClassVar[float] = 10.0
     dac_top: ClassVar[int] = 8191
+    loads_ohm: ClassVar[tuple[float, float]] = (0.3, 1e6)
     min_width_s: ClassVar[float] = 1.5e-9
     min_period_s: ClassVar[float] = 3.03e-9
     functions: ClassVar[tuple[str, ...]] = (
@@ -56,7 +57,8 @@ class Keysight81160A(PulseGenerator):
         s(":PULSe:HOLD#", "hold", keyword("WIDTh", "DCYCle", "TDELay"), "WIDT")
         for head in (":PULSe:DCYCle#", ":FUNCtion#:PULSe:DCYCle"):
             self.add(head, put=self._duty,
-                     get=lambda n, _: 100.0 * self.out(n).width_s / self.out(n).period_s)  # fmt: skip
+                     get=lambda n, _: 100.0 * self.out(n).width_s / self.out(n).period_s,
+                     )  # fmt: skip
         edge = real(1e-9, 1e3)
         s(":PULSe:TRANsition#[:LEADing]", "edge", edge, 1e-9)
         s(":PULSe:TRANsition#:TRAiling", "trailing", edge, 1e-9)
@@ -68,7 +70,7 @@ class Keysight81160A(PulseGenerator):
         self.add_pair(":BURSt#:NCYCles", self.put_cycles, "cycles")
         self.add_pair(":TRIGger#:COUNt", self.put_cycles, "cycles")
         s(":BURSt#:INTernal:PERiod", "burst period", real(1e-6, 8e3), 1e-2)
-        s(":ARM:SOURce#", "arm", keyword("IMMediate", "INTernal#".replace("#", ""), "INT1", "INT2",
+        s(":ARM:SOURce#", "arm", keyword("IMMediate", "INTernal", "INT1", "INT2",
                                          "EXTernal", "MANual"), "IMM")  # fmt: skip
         s(":ARM:SLOPe#", "slope", keyword("POSitive", "NEGative", "EITHer"), "POS")
         s(":ARM:LEVel#", "arm level", real(-10, 10), 1.0)

@@ -199,7 +199,7 @@ class KeysightB2900(ScpiPersonality):
     def _apply(self, n: int) -> None:
         smu = self._smu(n)
         terminal = smu.terminal
-        terminal.off_mode = _MODES[self.value("off mode", n)]  # type: ignore[assignment]
+        terminal.off_mode = _MODES[self.value("off mode", n)]
         terminal.sources_current = self.value("func", n) == "CURR"
         terminal.limit_a = abs(self.value("prot CURR", n))
         terminal.limit_v = abs(self.value("prot VOLT", n))
@@ -355,7 +355,8 @@ class KeysightB2900(ScpiPersonality):
             end = smu.events[5] if width <= 0 else self._end_event(n)
             timers.append(Timer(sourced, end, (width,), 1))
         return Shape(0.0, aperture, 0.0, pulsed, True,
-                     (self._external("arm TRAN SOURce", n), sourced, measured, end), pulsed)  # fmt: skip
+                     (self._external("arm TRAN SOURce", n), sourced, measured, end),
+                     pulsed)  # fmt: skip
 
     def _end_event(self, n: int) -> int:
         if len(self.timing[n]) == 3:

@@ -31,6 +31,7 @@ class TspMatrix(TspPersonality):
         self.relays = Relays(self, self.operate_s)
         self.rule, self.sequential = _BREAK_BEFORE_MAKE, False
         self.counts: dict[str, int] = {}
+        self.forbidden: set[str] = set()
         super().__init__(bench, name, settings)
 
     @property
@@ -48,6 +49,9 @@ class TspMatrix(TspPersonality):
         objects["channel"] = self._channel_object()
         objects["slot"] = self.lua.table_from({n: self._slot(n) for n in range(1, self.slots + 1)})
         objects["status"] = self.object(objects={"reset": lambda *_: None})
+        objects["memory"] = self.object(objects={"available": lambda: "71.99, 100.00, 100.00"})
+        address = self.object({"ipaddress": lambda: "127.0.0.1"})
+        objects["lan"] = self.object(objects={"status": address, "reset": lambda *_: None})
         objects["display"] = self.object(
             objects={"clear": lambda *_: None, "settext": lambda *_: None}
         )
@@ -67,12 +71,11 @@ class TspMatrix(TspPersonality):
             return value if installed() else None
 
         size = {"rows": self.rows, "columns": self.columns}
-        axes = {
+        axes: dict[str | int, Any] = {
             axis: self.object({"matrix": partial(count, value)}) for axis, value in size.items()
         }
-        return self.object(
-            {"idn": idn, "poles": lambda: 2, "matrix": lambda: None}, objects={**axes}
-        )
+        axes["interlock"] = self.object({"state": lambda: 0 if installed() else None})
+        return self.object({"idn": idn, "poles": lambda: 2, "matrix": lambda: None}, objects=axes)
 
     def _channel_object(self) -> Any:
         def put_rule(value: float) -> None:
@@ -90,7 +93,9 @@ class TspMatrix(TspPersonality):
                 "close": self._close, "open": self._open, "getclose": self._getclose,
                 "exclusiveclose": self._exclusive, "exclusiveslotclose": self._exclusive_slot,
                 "getstate": self._getstate, "getcount": self._getcount, "reset": self._reset,
-                "getimage": self._getclose, "getdelay": lambda *_: "0",
+                "getimage": self._getclose, "getdelay": self._getdelay,
+                "getforbidden": self._getforbidden, "setforbidden": self._setforbidden,
+                "clearforbidden": self._clearforbidden,
             },
         )  # fmt: skip
 
@@ -135,7 +140,28 @@ class TspMatrix(TspPersonality):
         """Return the name of row ``number``, from 0."""
         return chr(ord("A") + number)
 
+    def _getdelay(self, text: Any) -> str | None:
+        names = self._names(text)
+        return None if names is None else ",".join(self._number(0.0) for _ in names)
+
+    def _getforbidden(self, text: Any) -> str | None:
+        names = self._names(text)
+        found = [n for n in names or [] if n in self.forbidden]
+        return ",".join(found) if found else None
+
+    def _setforbidden(self, text: Any) -> None:
+        names = self._names(text) or []
+        self._move(names, [])
+        self.forbidden |= set(names)
+
+    def _clearforbidden(self, text: Any) -> None:
+        self.forbidden -= set(self._names(text) or [])
+
     def _move(self, opened: list[str], closed: list[str]) -> None:
+        barred = [n for n in closed if n in self.forbidden]
+        if barred:
+            self.post_error(1117, f"Channel {barred[0]} is in the forbidden list")
+            return
         for name in closed:
             if name not in self.relays.closed:
                 self.counts[name] = self.counts.get(name, 0) + 1
@@ -189,6 +215,7 @@ class TspMatrix(TspPersonality):
     def reset(self) -> None:
         """``reset()``: every relay opens, the rule is break before make."""
         self.rule, self.sequential = _BREAK_BEFORE_MAKE, False
+        self.forbidden.clear()
         self._move(sorted(self.relays.closed), [])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,6 +59,6 @@ class Attributes:
         for name in self.table:
             parent, _, last = name.rpartition(".")
             if parent == prefix:
-                getters[last] = lambda name=name: self.values[name]
-                setters[last] = lambda value, name=name: self.put(name, value)
+                getters[last] = partial(self.__getitem__, name)
+                setters[last] = partial(self.put, name)
         return getters, setters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,12 @@ class ReadingBuffer:
             values=lambda: values,
         )  # fmt: skip
 
+    def _flag(self, name: str) -> int:
+        return int(getattr(self, name))
+
+    def _put_flag(self, name: str, value: Any) -> None:
+        setattr(self, name, bool(value))
+
     def _object(self) -> Any:
         flag: dict[str, str] = {
             "appendmode": "append", "collectsourcevalues": "collect_sources",
@@ -81,8 +88,8 @@ class ReadingBuffer:
             "fillmode": lambda _: None, "fillcount": lambda _: None,
         }  # fmt: skip
         for lua_name, name in flag.items():
-            getters[lua_name] = lambda name=name: int(getattr(self, name))
-            setters[lua_name] = lambda value, name=name: setattr(self, name, bool(value))
+            getters[lua_name] = partial(self._flag, name)
+            setters[lua_name] = partial(self._put_flag, name)
         objects: dict[str | int, Any] = {
             "clear": lambda *_: self.clear(), "clearcache": lambda *_: None,
             "FILL_ONCE": 0, "FILL_WINDOW": 1,

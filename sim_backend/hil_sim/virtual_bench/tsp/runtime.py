@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,7 @@ class TspPersonality(Personality):
 
     def localnode(self) -> Any:
         """Return ``localnode``."""
-        flags = {"prompts": 0, "showerrors": 0, "autolinefreq": True}
+        flags: dict[str, Any] = {"prompts": 0, "showerrors": 0, "autolinefreq": True}
         getters: dict[str, Callable[[], Any]] = {
             "model": lambda: self.model, "serialno": lambda: self.serial,
             "revision": self.version, "version": self.version, "linefreq": lambda: 50.0,
@@ -119,8 +120,8 @@ class TspPersonality(Personality):
         }  # fmt: skip
         setters: dict[str, Callable[[Any], None]] = {"linefreq": lambda _: None}
         for flag in flags:
-            getters[flag] = lambda flag=flag: flags[flag]
-            setters[flag] = lambda value, flag=flag: flags.__setitem__(flag, value)
+            getters[flag] = partial(flags.__getitem__, flag)
+            setters[flag] = partial(flags.__setitem__, flag)
         return self.object(getters, setters, {"reset": lambda: self.reset(), "ENABLE": 1,
                                               "DISABLE": 0})  # fmt: skip
 

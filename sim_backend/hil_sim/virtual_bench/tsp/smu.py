@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +38,8 @@ def _table(meter: SourceMeter) -> dict[str, Attribute]:
     return {
         "sense": Attribute(0, 0, 3),
         "source.func": Attribute(1, 0, 1), "source.levelv": Attribute(0, -volts, volts),
-        "source.leveli": Attribute(0, -amps, amps), "source.rangev": Attribute(high_v, -volts, volts),
+        "source.leveli": Attribute(0, -amps, amps),
+        "source.rangev": Attribute(high_v, -volts, volts),
         "source.rangei": Attribute(high_a, -amps, amps), "source.autorangev": Attribute(1, 0, 1),
         "source.autorangei": Attribute(1, 0, 1), "source.limitv": Attribute(volts, 1e-2, volts),
         "source.limiti": Attribute(0.1, 1e-12, amps), "source.limitp": Attribute(0, 0, 1e3),
@@ -50,7 +51,8 @@ def _table(meter: SourceMeter) -> dict[str, Attribute]:
         "source.lowrangev": Attribute(meter.ranges_v[0], 0, volts),
         "source.lowrangei": Attribute(meter.ranges_a[0], 0, amps),
         "measure.nplc": Attribute(1, 0.001, 25), "measure.rangei": Attribute(0.1, -amps, amps),
-        "measure.rangev": Attribute(high_v, -volts, volts), "measure.autorangei": Attribute(1, 0, 2),
+        "measure.rangev": Attribute(high_v, -volts, volts),
+        "measure.autorangei": Attribute(1, 0, 2),
         "measure.autorangev": Attribute(1, 0, 2), "measure.autozero": Attribute(2, 0, 2),
         "measure.delay": Attribute(0, -1, 1e3), "measure.delayfactor": Attribute(1, 0, 1e3),
         "measure.count": Attribute(1, 1, 60_000), "measure.interval": Attribute(0, 0, 1),
@@ -159,13 +161,16 @@ class Smu:
                 buffer.extend(values, np.array([self.terminal.level_v]), now, status, full)
         return float(shown[0]), float(volts[0])
 
-    def _measured(self, kind: str, arguments: tuple[Any, ...]) -> Any:
+    def _measured(self, kind: str, *arguments: Any) -> Any:
         count = int(self.attributes["measure.count"])
         found = [self.sweep.buffer_of(a) for a in arguments]
         for buffer in found:
             buffer.start()
         i = v = 0.0
-        for _ in range(count):
+        rest_s = max(self.attributes["measure.interval"] - self.aperture_s, 0.0)
+        for n in range(count):
+            if n:
+                self.owner.bench.dwell(rest_s)
             i_buffer = found[0] if kind in ("i", "iv") and found else None
             v_buffer = found[0] if kind == "v" and found else found[1] if len(found) > 1 else None
             i, v = self.measure(i_buffer, v_buffer)
@@ -197,9 +202,7 @@ class Smu:
         rel_object = build(*self.attributes.accessors("measure.rel"))
         measures: dict[str | int, Any] = {"filter": filter_object, "rel": rel_object}
         for kind in ("i", "v", "iv", "r", "p"):
-            call: Callable[..., Any] = lambda *a, kind=kind: self._measured(kind, a)  # noqa: E731
-            measures[kind] = call
-            measures[f"overlapped{kind}"] = call
+            measures[kind] = measures[f"overlapped{kind}"] = partial(self._measured, kind)
         getters, setters = self.attributes.accessors("")
         objects: dict[str | int, Any] = {
             **CONSTANTS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,10 +37,10 @@ class SweepModel:
         self.smu, self.owner = smu, smu.owner
         new = self.owner.bench.engine.new_event
         self.events = tuple(new() for _ in _EVENT_NAMES)
-        self.hand_events = {layer: new() for layer in ("arm", "source", "measure", "endpulse")}
         self.attributes = Attributes(self.owner, _TABLE, lambda _: None)
         self.levels: NDArray[np.float64] = np.zeros(1)
-        self.kind, self.targets = "", []
+        self.kind = ""
+        self.targets: list[ReadingBuffer] = []
         self._buffers: dict[int, ReadingBuffer] = {}
         self.armed: Sweep | None = None
 
@@ -52,7 +52,9 @@ class SweepModel:
 
     def know(self, buffer: ReadingBuffer) -> None:
         """Let scripts name a buffer."""
-        self._buffers[int(self.owner.buffer_id(buffer.lua))] = buffer
+        number = self.owner.buffer_id(buffer.lua)
+        if number is not None:
+            self._buffers[number] = buffer
 
     def buffer_of(self, value: Any) -> ReadingBuffer:
         """Return the buffer that a Lua value is.
@@ -63,9 +65,9 @@ class SweepModel:
         for buffer in self.smu.nvbuffers:
             self.know(buffer)
         number = self.owner.buffer_id(value)
-        if number is None or int(number) not in self._buffers:
+        if number is None or number not in self._buffers:
             raise ValueError("argument is no reading buffer")
-        return self._buffers[int(number)]
+        return self._buffers[number]
 
     # Levels.
 
@@ -109,7 +111,8 @@ class SweepModel:
         limit = a["source.limiti"] or smu.attributes["source.limiti"]
         self.armed = Sweep(
             smu.terminal, levels, int(a["arm.count"]),
-            tuple(int(a[f"{layer}.stimulus"]) for layer in ("arm", "source", "measure", "endpulse")),
+            (int(a["arm.stimulus"]), int(a["source.stimulus"]), int(a["measure.stimulus"]),
+             int(a["endpulse.stimulus"])),
             self.events, lambda reading: self._store(reading, start_s),
             idle_v=smu.attributes["source.levelv"],
             end_idle=drives and a["endpulse.action"] == 0,
@@ -128,14 +131,16 @@ class SweepModel:
         volts = np.round(reading.level_v / step) * step
         status = np.where(reading.limited, _COMPLIANCE, 0).astype(np.float64)
         times = start_s + reading.time_s
-        columns = {"i": (shown,), "v": (volts,), "iv": (shown, volts),
-                   "r": (volts / np.where(shown == 0.0, 1e-30, shown),), "p": (volts * shown,)}  # fmt: skip
+        ohms = volts / np.where(shown == 0.0, 1e-30, shown)
+        columns = {
+            "i": (shown,), "v": (volts,), "iv": (shown, volts), "r": (ohms,), "p": (volts * shown,),
+        }  # fmt: skip
         for buffer, values in zip(self.targets, columns[self.kind], strict=True):
             buffer.extend(values, reading.source_v, times, status, full)
 
     # The Lua object.
 
-    def _measures(self, kind: str, arguments: tuple[Any, ...]) -> None:
+    def _measures(self, kind: str, *arguments: Any) -> None:
         self.kind = kind
         self.targets = [self.buffer_of(a) for a in arguments[: len(kind) if kind == "iv" else 1]]
         if kind == "iv" and len(self.targets) != 2:
@@ -152,12 +157,10 @@ class SweepModel:
             "measure": {},
         }  # fmt: skip
         for kind in ("i", "v", "iv", "r", "p"):
-            call: Callable[..., None] = lambda *args, kind=kind: self._measures(kind, args)  # noqa: E731
-            layers["measure"][kind] = call
-        for layer, event in self.hand_events.items():
-            layers[layer]["set"] = lambda layer=layer: self._set(layer)
+            layers["measure"][kind] = partial(self._measures, kind)
+        for layer in ("arm", "source", "measure", "endpulse"):
+            layers[layer]["set"] = partial(self._set, layer)
             layers[layer]["clear"] = lambda *_: None
-            del event
         objects: dict[str | int, Any] = {
             name: build(*a.accessors(name), functions) for name, functions in layers.items()
         }
@@ -167,7 +170,7 @@ class SweepModel:
         getters, setters = a.accessors("")
         return build(getters, setters, objects)
 
-    def _set(self, layer: str) -> None:
+    def _set(self, layer: str, *_: Any) -> None:
         """``.set()``: let a waiting layer pass once."""
         stimulus = int(self.attributes[f"{layer}.stimulus"])
         if stimulus:
