@@ -7,6 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from hil_drivers.scpi_source import ScpiSource
 from hil_drivers.steps import (
     RELATIVE,
     SOFTWARE_START,
-    ChannelCapabilities,
     ChannelReadings,
     ChannelSteps,
     Delivered,
@@ -28,6 +28,11 @@ from hil_drivers.steps import (
     SyncRole,
 )
 
+#: A unit of a waveform is divided by up to this, while the waveform stays shorter than so many
+#: points: its first point delays the pulses by as little.
+_FINEST: Final = 100
+_MANY_POINTS: Final = 20_000
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Train:
@@ -35,7 +40,8 @@ class Train:
 
     ``codes`` None = ``cycles`` identical pulses of the burst mode; else ``cycles`` times the
     waveform of ``codes``, with ``full_v`` at the full code and ``point_s`` a point. A waveform
-    begins with a point of 0 V, the level at which the output waits for its trigger.
+    begins with a point of 0 V, the level at which the output waits for its trigger; its pulses
+    are late by that point, on all channels alike.
     """
 
     delivered: Delivered
@@ -77,42 +83,57 @@ class PulseGenerator(ScpiSource):
 
     def _lowered(self, programs: Mapping[str, ChannelSteps]) -> dict[str, Train]:
         check_shared(programs, self.name)
-        out = {}
+        quantised = {}
         for channel, steps in programs.items():
-            self._own(channel)
             can = self.channel_capabilities(channel)
-            out[channel] = self._train(channel, steps, can)
-        return out
+            quantised[channel] = quantise(steps, can, f"{self.name}.{channel}",
+                                          level_resolution_v=0.0)  # fmt: skip
+        n_pulses = int(next(iter(quantised.values())).repeat.sum())
+        if n_pulses <= self.burst_cycles and all(map(self._is_burst, quantised.values())):
+            return {c: self._burst(d, n_pulses) for c, d in quantised.items()}
+        # A burst begins at once and a waveform after its first point: all channels do the same.
+        return self._waveforms(quantised)
 
-    def _train(self, channel: str, steps: ChannelSteps, can: ChannelCapabilities) -> Train:
-        where = f"{self.name}.{channel}"
-        d = quantise(steps, can, where, level_resolution_v=0.0)
-        n_pulses = int(d.repeat.sum())
-        if self._is_burst(d) and n_pulses <= self.burst_cycles:
-            levels = np.round(d.level_v / can.level_v.resolution) * can.level_v.resolution
-            return Train(replace(d, level_v=levels), n_pulses, None, 0.0, float(levels[0]))
-        full_v = max(float(np.abs(d.level_v).max()), self._smallest_full_v())
-        codes = np.round(d.level_v / full_v * self.full_code).astype(np.int64)
-        d = replace(d, level_v=codes / self.full_code * full_v)
-        grid = grid_lists({channel: d}, grid_s=can.width_s.resolution,
-                          shortest_unit_s=self.shortest_point_s,
-                          longest_list=self.longest_waveform - 1, most_points=2**62,
-                          name=self.name)[channel]  # fmt: skip
-        points = np.round(grid.levels_v / full_v * self.full_code).astype(np.int64)
-        return self._waveform(d, points, grid, full_v, where)
+    def _burst(self, d: Delivered, n_pulses: int) -> Train:
+        grid_v = self.channel_capabilities(self.channels[0]).level_v.resolution
+        levels = np.round(d.level_v / grid_v) * grid_v
+        return Train(replace(d, level_v=levels), n_pulses, None, 0.0, float(levels[0]))
 
-    def _waveform(
-        self, d: Delivered, points: NDArray[np.int64], grid: GridList, full_v: float, where: str
-    ) -> Train:
+    def _waveforms(self, channels: Mapping[str, Delivered]) -> dict[str, Train]:
+        full_v = {c: max(float(np.abs(d.level_v).max()), self._smallest_full_v())
+                  for c, d in channels.items()}  # fmt: skip
+        coded = {
+            c: replace(d, level_v=np.round(d.level_v / full_v[c] * self.full_code)
+                       / self.full_code * full_v[c])
+            for c, d in channels.items()
+        }  # fmt: skip
+        grids = grid_lists(
+            coded, grid_s=self.channel_capabilities(self.channels[0]).width_s.resolution,
+            shortest_unit_s=self.shortest_point_s, longest_list=self.longest_waveform - 1,
+            most_points=2**62, name=self.name,
+        )  # fmt: skip
+        first = next(iter(grids.values()))
+        finer = self._subdivision(len(first.levels_v), first.unit_s)
+        return {c: self._waveform(coded[c], grid, full_v[c], finer, f"{self.name}.{c}")
+                for c, grid in grids.items()}  # fmt: skip
+
+    def _subdivision(self, n_points: int, unit_s: float) -> int:
+        """Parts of a unit, so that the first point of 0 V is short beside the pulses."""
+        finest = max(1, math.floor(unit_s / self.shortest_point_s * (1 + RELATIVE)))
+        wanted = min(_FINEST, _MANY_POINTS // n_points)
+        return min(finest, max(1, wanted, math.ceil(self.fewest_points / n_points)))
+
+    def _waveform(self, d: Delivered, grid: GridList, full_v: float, finer: int,
+                  where: str) -> Train:  # fmt: skip
         """Put the point of 0 V in front without making the period of a cycle longer."""
+        points = np.round(grid.levels_v / full_v * self.full_code).astype(np.int64)
+        points = np.repeat(points, finer)
         cycles = grid.cycles
         if cycles > 1 and points[-1] == 0:
             points = points[:-1]
         elif cycles > 1:
             points, cycles = np.tile(points, cycles), 1
         points = np.concatenate([[0], points])
-        finer = math.ceil(self.fewest_points / len(points))
-        points = np.repeat(points, finer)
         for quantity, value, limit in (
             ("points of a waveform", len(points), self.longest_waveform),
             ("cycles of a burst", cycles, self.burst_cycles),

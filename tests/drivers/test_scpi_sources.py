@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 import pytest
 from golden_files import check
@@ -39,7 +41,8 @@ class Recorder(ReplaySession):
         self.sent.append(message)
 
     def write_binary(self, header, values, timeout_s=0.0):
-        self.sent.append(f"{header} {values.dtype.str} {values.tolist()}")
+        runs = " ".join(f"{len(list(same))}x{code}" for code, same in groupby(values.tolist()))
+        self.sent.append(f"{header} {values.dtype.str} {runs}")
 
     def query(self, message, timeout_s=0.0):
         answers = {"*IDN?": self.idn, "*LANG?": "SCPI", ":SYST:ERR?": '0,"No error"'}
@@ -212,7 +215,24 @@ def test_a_held_level_becomes_one_waveform_without_gaps():
     train = generator._lowered({"1": ChannelSteps.build([1.0], 4e-3, 4e-3, repeat=3)})["1"]
     assert train.cycles == 1
     assert train.codes is not None
-    assert train.codes.tolist() == [0, 8191, 8191, 8191]
+    assert train.codes[0] == 0
+    assert (train.codes[1:] == 8191).all()
+    assert (len(train.codes) - 1) * train.point_s == pytest.approx(12e-3)
+
+
+def test_two_channels_pulse_at_the_same_time_when_one_needs_a_waveform():
+    generator = Keysight33500B("gen")
+    half = ChannelSteps.build([0.75], 2e-4, 1e-3, repeat=5)
+    minus = ChannelSteps.build([-0.75], 2e-4, 1e-3, repeat=5)
+    trains = generator._lowered({"1": half, "2": minus})
+    one, two = trains["1"], trains["2"]
+    assert one.codes is not None
+    assert two.codes is not None
+    assert (one.codes == -two.codes).all()
+    assert one.point_s == two.point_s
+    assert one.cycles == two.cycles == 5
+    # The first point delays the pulses by a hundredth of their grid of 200 us at most.
+    assert one.point_s <= 2e-6
 
 
 def test_a_load_that_is_not_kept_is_a_readback_error():
