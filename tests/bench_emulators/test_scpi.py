@@ -129,8 +129,8 @@ def test_binary_blocks_may_hold_newlines_and_semicolons() -> None:
 def test_an_incomplete_block_waits_for_the_rest() -> None:
     buffer = bytearray(b"DATA:ARB:DAC nm,#210123\n567")
     assert split_message(buffer, True) is None
-    buffer += b"89\n"
-    assert split_message(buffer, True) == b"DATA:ARB:DAC nm,#210123\n56789"
+    buffer += b"89x\n"
+    assert split_message(buffer, True) == b"DATA:ARB:DAC nm,#210123\n56789x"
 
 
 def test_overflow_reads_as_the_sentinel() -> None:

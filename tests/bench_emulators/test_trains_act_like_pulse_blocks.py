@@ -12,13 +12,11 @@ from hil_sim.virtual_bench import Bench, open_bench
 from hil.config.station import Station
 from hil.program import LineState, Phase, PulseBlock
 
-DEVICE = "hfox"
 
-
-def station(**more: Any) -> Station:
+def station(device: str = "ideal", **more: Any) -> Station:
     return Station.model_validate({
         "schema": 1,
-        "array": [{"rows": 2, "cols": 2, "device": DEVICE}],
+        "array": [{"rows": 2, "cols": 2, "device": device}],
         "instrument": [
             {"name": "x", "driver": "keithley-2600b", "resource": "A"},
             {"name": "y", "driver": "keithley-2600b", "resource": "B"},
@@ -71,8 +69,8 @@ def readings(session: Any, channel: str, n: int) -> list[float]:
     return [float(v) for v in reply.split(",")]
 
 
-def twin() -> Any:
-    backend = SimFactory().create(station(), station().array[0], seed=5)
+def twin(device: str) -> Any:
+    backend = SimFactory().create(station(device), station(device).array[0], seed=5)
     backend.array.population.law[0]["read_rel"] = 0.0
     backend.array.population.law[0]["read_abs"] = 0.0
     return backend.array
@@ -90,18 +88,21 @@ def start(bench: Bench, visa: Any, columns: dict[str, list[float]], width_s: flo
     return x, y
 
 
-def test_four_nodes_on_one_trigger_line_write_and_read_like_one_block(visa: Any) -> None:
+@pytest.mark.parametrize("device", ["nonlinear", "taox", "pcmo"])
+def test_four_nodes_on_one_trigger_line_write_and_read_like_one_block(
+    visa: Any, device: str
+) -> None:
     rng = np.random.default_rng(3)
     n, width_s = 40, 200e-6
     names = ("WL0", "WL1", "BL0", "BL1")
     # On the 50 uV … 500 uV grid of the source ranges.
     levels = np.round(rng.uniform(-0.9, 0.9, (n, 4)), 3)
-    array = twin()
+    array = twin(device)
     state = np.full((n, 4), LineState.DRIVE, dtype=np.uint8)
     block = PulseBlock.build(Phase.UPDATE, state, levels, width_s, gap_s=1e-3 - width_s,
                              sense=np.ones((n, 4), dtype=bool))  # fmt: skip
     expected = array.run(block, block.n_readings).current_a.reshape(n, 4)
-    with open_bench(station(), seed=5) as bench:
+    with open_bench(station(device), seed=5) as bench:
         bench.array.population.law[0]["read_rel"] = 0.0
         bench.array.population.law[0]["read_abs"] = 0.0
         columns = {name: levels[:, k].tolist() for k, name in enumerate(names)}
