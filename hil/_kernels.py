@@ -58,7 +58,7 @@ def check_lines(
                 return WIDTH_HI, s, k, w, width_max
             if width_grid > 0.0:
                 ticks = w / width_grid
-                if abs(ticks - np.round(ticks)) > 1e-6 * max(ticks, 1.0):
+                if abs(ticks - np.rint(ticks)) > 1e-6 * max(ticks, 1.0):
                     return WIDTH_GRID, s, k, w, width_grid
             if compliance_a[k] > compliance_max:
                 return COMPLIANCE, s, k, compliance_a[k], compliance_max

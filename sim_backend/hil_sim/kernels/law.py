@@ -126,6 +126,19 @@ def affine_change(u: float, a: float, b: float, n: float) -> float:
 
 
 @njit(cache=True)
+def _node_before(x: Any, u: float) -> int:
+    """Return the last k with x[k] <= u, for x[0] <= u; ``np.searchsorted`` compiles for seconds."""
+    low, high = 0, int(x.size)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if x[middle] <= u:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
 def lookup_change(u: float, n: float, nodes: Any) -> float:
     """Return the change of u by n pulses of a rate that is linear between ``nodes``."""
     x, rate = nodes[0], nodes[1]
@@ -141,7 +154,7 @@ def lookup_change(u: float, n: float, nodes: Any) -> float:
                 continue
             u += r * n
             break
-        k = np.searchsorted(x, u, side="right") - 1
+        k = _node_before(x, u)
         b = -(rate[k + 1] - rate[k]) / (x[k + 1] - x[k])
         a = rate[k] + b * x[k]
         r = a - b * u
@@ -173,7 +186,15 @@ def lookup_change(u: float, n: float, nodes: Any) -> float:
 @njit(cache=True)
 def lookup_spread(u: float, nodes: Any) -> float:
     """Return the standard deviation of one pulse's change, interpolated at ``u``."""
-    return float(np.interp(u, nodes[0], nodes[2]))
+    x, spread = nodes[0], nodes[2]
+    last = x.size - 1
+    if u <= x[0]:
+        return float(spread[0])
+    if u >= x[last]:
+        return float(spread[last])
+    k = _node_before(x, u)
+    share = (u - x[k]) / (x[k + 1] - x[k])
+    return float(spread[k] + share * (spread[k + 1] - spread[k]))
 
 
 @njit(cache=True)

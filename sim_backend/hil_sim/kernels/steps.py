@@ -1,5 +1,6 @@
 """Run the steps of a block while every device sees the levels of its own lines.
 
+Plain loops stand where array expressions would do: those compile several times longer.
 The loop hands a step back when a line floats, a source or a select transistor limits, or a device
 may form; then potentials have to be solved first (``hil_sim.dense``).
 """
@@ -47,6 +48,14 @@ def _floats(state: Any, s: int, lines: Any) -> bool:
 
 
 @njit(cache=True)
+def _sum(values: Any) -> float:
+    total = 0.0
+    for k in range(values.size):
+        total += values[k]
+    return total
+
+
+@njit(cache=True)
 def _may_limit(
     s: int, state: Any, line_v: Any, line_s: Any, read_rows: Any, cols: Any, gates: Any,
     compliance_a: Any, limits: bool, law: Any, g: Any, phi_max: float,
@@ -63,7 +72,7 @@ def _may_limit(
         if (
             state[s, k] == DRIVE
             and compliance_a[k] < law.g_top * phi_max * cols.size
-            and compliance_a[k] < g[i].sum() * phi_max
+            and compliance_a[k] < _sum(g[i]) * phi_max
         ):
             return True
     for j in range(cols.size):
@@ -71,7 +80,7 @@ def _may_limit(
         if (
             state[s, k] == DRIVE
             and compliance_a[k] < law.g_top * phi_max * read_rows.size
-            and compliance_a[k] < g[:, j].sum() * phi_max
+            and compliance_a[k] < _sum(g[:, j]) * phi_max
         ):
             return True
     return False
@@ -289,8 +298,8 @@ def run_steps(
                 line_currents(g, coeff, read_gid, col_gid, n_cg, read_rows, cols, sense, s, law,
                               current, variance)  # fmt: skip
             else:
-                current[:] = 0.0
-                variance[:] = 0.0
+                for k in range(n_sums):
+                    current[k] = variance[k] = 0.0
         if not (acts or erasing):
             for pulse in range(first_pulse, stop if senses else first_pulse):
                 start_ns = clock_ns + (pulse - first_pulse) * period_ns
@@ -312,11 +321,13 @@ def run_steps(
                     # The reading is the mean over the pulse: of before and after what it changed.
                     line_currents(g, coeff, read_gid, col_gid, n_cg, read_rows, cols, sense, s,
                                   law, current2, variance2)  # fmt: skip
-                    current[:] = 0.5 * (current + current2)
-                    variance[:] = 0.5 * (variance + variance2)
+                    for k in range(n_sums):
+                        current[k] = 0.5 * (current[k] + current2[k])
+                        variance[k] = 0.5 * (variance[k] + variance2[k])
                 at = emit(s, pulse, times, clock_ns, step_s, sense, line_v, current, variance,
                           status, reads, key, at, out)  # fmt: skip
                 if live:
-                    current[:], variance[:] = current2, variance2
+                    for k in range(n_sums):
+                        current[k], variance[k] = current2[k], variance2[k]
             clock_ns += period_ns
     return last, clock_ns, at
