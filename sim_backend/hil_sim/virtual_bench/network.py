@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hil.config.station import COMMON, Station, wires
 from hil.errors import ConfigError
 from hil_sim.virtual_bench.terminal import Rail, Terminal
@@ -77,10 +80,16 @@ class Network:
         """Return the lines that ``terminal`` reaches now."""
         return [node for other, node in self.links() if other is terminal]
 
-    def resistance_ohm(self, node: Node) -> float:
-        """Return the series resistance from terminal to line."""
-        wired = any(line == node for _, line in self.direct)
-        return self.path_ohm.get(node, 0.0) + (0.0 if wired else self.relay_ohm)
+    def resistance_ohm(self, array: int, lines: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the series resistance from terminal to line, for ``lines`` of one array."""
+        out = np.zeros(lines.size)
+        if not self.path_ohm and self.relay_ohm == 0.0:
+            return out
+        wired = {line for _, (number, line) in self.direct if number == array}
+        for k, line in enumerate(lines.tolist()):
+            relay = 0.0 if line in wired else self.relay_ohm
+            out[k] = self.path_ohm.get((array, line), 0.0) + relay
+        return out
 
 
 def build_network(station: Station, terminals: Mapping[tuple[str, str], Terminal]) -> Network:

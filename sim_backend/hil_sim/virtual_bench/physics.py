@@ -178,9 +178,7 @@ class Physics:
             raise TypeError("an array of the bench has lost its read-out")
         number = self.arrays.index(array)
         nodes = np.concatenate([array.read_rows, array.col_lines])
-        readout.ohm = np.array(
-            [self.network.resistance_ohm((number, int(line))) for line in nodes]
-        )  # fmt: skip
+        readout.ohm = self.network.resistance_ohm(number, nodes)
         compliance = np.full(owner.size, np.inf)
         feeds = []
         for k in np.unique(owner[owner >= 0]):
