@@ -30,7 +30,8 @@ class GeneratorChannel:
 
     def __init__(self, owner: Personality, channel: str, top_v: float) -> None:
         self.owner = owner
-        meter = SourceMeter((top_v,), (1.0,), 8191 * 2, 1.0, 1.0, 0.0)
+        # Levels are set with four digits, 0.1 mV open circuit [M].
+        meter = SourceMeter((top_v,), (1.0,), top_v / 1e-4, 1.0, 1.0, 0.0)
         self.terminal = Terminal(owner.name, channel, meter)
         self.terminal.can_measure = False
         new = owner.bench.engine.new_event

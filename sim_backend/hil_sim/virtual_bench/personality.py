@@ -109,6 +109,8 @@ class Personality:
             self._inject(faults)
             self.busy, self.abort_requested = True, False
             try:
+                if self.bench.realistic:
+                    self.bench.dwell(self.latency_s)
                 reply = None if faults.mute else self.handle(message)
             except RunAborted:
                 reply = None

@@ -155,6 +155,7 @@ class Rail(Terminal):
     def __init__(self) -> None:
         super().__init__("common", "", SourceMeter((1.0,), (1.0,), 1.0, 1.0, 1.0, 0.0))
         self.can_measure = False
+        self.on = True
 
     @property
     def name(self) -> str:
