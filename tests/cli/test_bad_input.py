@@ -198,7 +198,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing_that_was_acknowledged(tmp_p
         assert list(disk.iterdir()) == []
         # A training has no estimate: it starts although it will not fit.
         write(tmp_path, "station.toml", TRAINING_STATION)
-        write(tmp_path, "t.toml", SHORT_TRAINING.replace("samples = 60", "samples = 1400"))
+        long = SHORT_TRAINING.replace("samples = 60", "samples = 1400")
+        write(tmp_path, "t.toml", long.replace("epochs = 1", "epochs = 5"))
         arguments = ("train", "t.toml", "-s", "station.toml", "--sim", "--level", "full",
                      "--out", disk)  # fmt: skip
         line = error_line(*arguments, cwd=tmp_path, code=7)
