@@ -143,3 +143,17 @@ def test_a_list_sweep_of_a_2400_waits_for_its_trigger_line_at_every_point() -> N
     values = np.array(say(bench, "k", ":TRAC:DATA?").split(","), dtype=float).reshape(3, 2)
     assert values[:, 0] == pytest.approx([0.1, 0.2, 0.3])
     assert (np.diff(values[:, 1]) > 0).all()
+
+
+def test_a_realistic_bench_takes_the_bus_time_of_every_message() -> None:
+    values = {
+        "schema": 1,
+        "array": [{"rows": 1, "cols": 1, "device": "ideal"}],
+        "instrument": [{"name": "k", "driver": "keithley-2400", "resource": "X"}],
+        "wiring": [{"line": "WL0", "channel": "k.1"}, {"line": "BL0", "channel": "common"}],
+    }
+    bench = open_bench(Station.model_validate(values), seed=1, realistic=True)
+    bench.warm_up()
+    for _ in range(3):
+        say(bench, "k", ":OUTP?")
+    assert bench.clock_ns == 3 * 4_000_000  # GPIB: 4 ms a message

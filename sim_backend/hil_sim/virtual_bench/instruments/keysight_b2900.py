@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hil_sim.virtual_bench.engine import Timer
+from hil_sim.virtual_bench.instruments.keysight_b2900_table import (
+    ELEMENTS,
+    MAX_LIST,
+    MAX_READINGS,
+    add_commands,
+)
 from hil_sim.virtual_bench.personality import Setting
 from hil_sim.virtual_bench.scpi import ScpiPersonality
 from hil_sim.virtual_bench.scpi_smu import LINE_HZ, Record, Shape, SmuChannel
@@ -19,7 +24,6 @@ from hil_sim.virtual_bench.scpi_values import (
     boolean,
     channel_list,
     definite_block,
-    integer,
     keyword,
     numbers,
     real,
@@ -32,12 +36,8 @@ if TYPE_CHECKING:
 
 _AMPS: Final = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1.5, 3.0)
 METER: Final = SourceMeter((0.2, 2.0, 20.0, 200.0), _AMPS, 2e5, 1e6, 1.05, 9.91e37)
-MAX_LIST, MAX_READINGS = 2500, 100_000
 _OVERFLOW, _COMPLIANCE = 1, 8
-_ELEMENTS: Final = ("VOLT", "CURR", "RES", "TIME", "STAT", "SOUR")
 _MODES: Final = {"NORM": "normal", "ZERO": "zero", "HIZ": "high-z"}
-_SOURCES: Final = ("AINT", "BUS", "TIMer", *(f"INT{n}" for n in (1, 2)), "LAN",
-                   *(f"EXT{n}" for n in range(1, 15)))  # fmt: skip
 # Condition bits of ch 1 and 2: transition idle, acquisition idle (status system chapter).
 _IDLE_BITS: Final = {1: (1 << 1) | (1 << 4), 2: (1 << 7) | (1 << 10)}
 
@@ -51,7 +51,7 @@ class KeysightB2900(ScpiPersonality):
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self.listed: dict[int, NDArray[np.float64]] = {}
-        self.elements: tuple[str, ...] = _ELEMENTS[:5]
+        self.elements: tuple[str, ...] = ELEMENTS[:5]
         super().__init__(bench, name, settings)
         count = 1 if self.model in ("B2901A", "B2911A", "B2901B", "B2911B") else 2
         self.smus = {n: SmuChannel(self, str(n), METER) for n in range(1, count + 1)}
@@ -70,101 +70,7 @@ class KeysightB2900(ScpiPersonality):
 
     def add_commands(self) -> None:
         """Add the command table."""
-        s = self.setting
-        s(":SOURce#:FUNCtion:MODE", "func", keyword("VOLTage", "CURRent"), "VOLT", self._apply)
-        s(":SOURce#:FUNCtion[:SHAPe]", "shape", keyword("DC", "PULSe"), "DC")
-        s(":SOURce#:FUNCtion:TRIGgered:CONTinuous", "continuous", boolean, False)
-        for axis, top in (("VOLTage", 210.0), ("CURRent", 3.03)):
-            key = axis[:4]
-            s(f":SOURce#:{axis}:MODE", f"mode {key}", keyword("FIXed", "SWEep", "LIST"), "FIX")
-            s(f":SOURce#:{axis}[:LEVel][:IMMediate][:AMPLitude]", f"level {key}", real(-top, top),
-              0.0, partial(self._level, key))  # fmt: skip
-            s(f":SOURce#:{axis}[:LEVel]:TRIGgered[:AMPLitude]", f"triggered {key}",
-              real(-top, top), 0.0)  # fmt: skip
-            s(f":SOURce#:{axis}:RANGe", f"range {key}", real(-top, top), top,
-              partial(self._range, key))  # fmt: skip
-            s(f":SOURce#:{axis}:RANGe:AUTO", f"auto {key}", boolean, True, self._apply)
-            for name, start in (("STARt", 0.0), ("STOP", 0.0)):
-                s(f":SOURce#:{axis}:{name}", f"{name} {key}", real(-top, top), start)
-            s(f":SOURce#:{axis}:POINts", f"points {key}", integer(1, MAX_LIST), 1)
-            s(f":SENSe#:{axis}[:DC]:PROTection[:LEVel]", f"prot {key}", real(-top, top),
-              1e-4 if key == "CURR" else 2.0, self._apply)  # fmt: skip
-            self.add(f":SENSe#:{axis}[:DC]:PROTection:TRIPped", get=self._tripped)
-            s(f":SENSe#:{axis}[:DC]:RANGe[:UPPer]", f"sense range {key}", real(-top, top), top,
-              partial(self._sense_range, key))  # fmt: skip
-            s(f":SENSe#:{axis}[:DC]:RANGe:AUTO", f"sense auto {key}", boolean, True, self._apply)
-            s(f":SENSe#:{axis}[:DC]:APERture", "aperture", real(8e-6, 2.0), 0.02)
-            self.add(f":SENSe#:{axis}[:DC]:NPLCycles", put=self._nplc,
-                     get=lambda n, _: self.value("aperture", n) * LINE_HZ)  # fmt: skip
-            self.add(f":MEASure:{axis}", get=lambda p, k=key: self._measure(p, (k,)))
-            self.add(f":FETCh:ARRay:{axis}", get=lambda p, k=key: self._fetch(p, (k,)))
-        self.add(":MEASure", get=lambda p: self._measure(p, self.elements))
-        self.add(":READ[:SCALar]", get=lambda p: self._read(p))
-        self.add(":READ:ARRay", get=lambda p: self._read(p))
-        self.add(":FETCh:ARRay", get=lambda p: self._fetch(p, self.elements))
-        for name in ("STATus", "TIME", "SOURce"):
-            self.add(f":FETCh:ARRay:{name}", get=lambda p, k=name[:4]: self._fetch(p, (k,)))
-        self.add(":FETCh[:SCALar]", get=lambda p: self._fetch(p, self.elements, last=True))
-        self.add(":SOURce#:LIST:VOLTage", put=self._list, get=self._list_query)
-        self.add(":SOURce#:LIST:VOLTage:APPend", put=self._append)
-        self.add(":SOURce#:LIST:VOLTage:POINts",
-                 get=lambda n, _: str(self.listed.get(n, np.zeros(1)).size))  # fmt: skip
-        s(":SOURce#:PULSe:DELay", "pulse delay", real(0.0, 99_999.9), 0.0)
-        s(":SOURce#:PULSe:WIDTh", "pulse width", real(5e-5, 1e5), 5e-5)
-        s(":SOURce#:WAIT[:STATe]", "source wait", boolean, True)
-        s(":SENSe#:WAIT[:STATe]", "sense wait", boolean, True)
-        self.add(":SENSe#:FUNCtion[:ON]", put=self._functions, get=self._functions_query)
-        self.add(":SENSe#:FUNCtion:ALL", put=lambda n, _: self.values.__setitem__(
-            ("functions", (n,)), {"VOLT", "CURR", "RES"}))  # fmt: skip
-        self.add(":SENSe#:FUNCtion:OFF", put=lambda *_: None)
-        self.defaults["functions"] = {"CURR"}
-        for layer in ("", ":ALL", ":TRANsient", ":ACQuire"):
-            self._layers(layer)
-        self.add(":INITiate[:IMMediate][:ALL]", put=self._initiate)
-        self.add(":ABORt[:ALL]", put=lambda p: self._stop(p))
-        self.add(":IDLE:ALL", get=lambda p: self._idle(p))
-        self.add(":OUTPut#[:STATe]", put=self._output, get=lambda n, _: self._smu(n).terminal.on)
-        s(":OUTPut#:OFF:MODE", "off mode", keyword("NORMal", "ZERO", "HIZ"), "NORM", self._apply)
-        s(":OUTPut#:OFF:AUTO", "off auto", boolean, False)
-        s(":OUTPut#:ON:AUTO", "on auto", boolean, True)
-        s(":OUTPut#:PROTection[:STATe]", "protection", boolean, False)
-        s(":OUTPut#:LOW", "low", keyword("GROund", "FLOat"), "GRO")
-        s(":OUTPut#:HCAPacitance[:STATe]", "high c", boolean, False)
-        s(":OUTPut#:FILTer[:LPASs][:STATe]", "filter", boolean, True)
-        self.add(":FORMat:ELEMents:SENSe", put=self._put_elements,
-                 get=lambda _: ",".join(self.elements))  # fmt: skip
-        self.add(":FORMat[:DATA]", put=self._format, get=lambda _: self.value("format"))
-        self.defaults["format"] = "ASC"
-        s(":FORMat:BORDer", "border", keyword("NORMal", "SWAPped"), "NORM")
-        s(":SENSe#:REMote", "remote", boolean, False)
-        s(":SYSTem:LFRequency", "line", real(50, 60), 50.0)
-        self.add(":SYSTem:INTerlock:TRIPped", get=lambda _: str(int(self.faults.interlock_open)))
-        self.add(":SYSTem:BEEPer:STATe", put=lambda _: None)
-        self.add(":SYSTem:TIME:TIMer:COUNt:RESet:AUTO", put=lambda _: None)
-        self.add(":DISPlay:ENABle", put=lambda _: None)
-        self.add(":STATus:OPERation:CONDition", get=lambda _: str(self._condition()))
-        self.add(":STATus:PRESet", put=lambda _: None)
-        self.add(":TRACe#:CLEar", put=lambda n, _: self._smu(n).records.clear())
-
-    def _layers(self, layer: str) -> None:
-        """Trigger settings; ``:ALL`` and none set the transient and the acquire layer."""
-        names = {"": ("TRAN", "ACQ"), ":ALL": ("TRAN", "ACQ"), ":TRANsient": ("TRAN",),
-                 ":ACQuire": ("ACQ",)}[layer]  # fmt: skip
-        items: tuple[tuple[str, Any, Any], ...] = (
-            ("COUNt", integer(1, MAX_READINGS), 1), ("DELay", real(0.0, 1e5), 0.0),
-            ("TIMer", real(1e-5, 1e5), 1e-5), ("SOURce", keyword(*_SOURCES), "AINT"),
-            ("BYPass", keyword("ONCE", "OFF"), "OFF"),
-        )  # fmt: skip
-        for name, parse, default in items:
-            for kind in names:
-                self.defaults[f"{kind} {name}"] = default
-                self.defaults[f"arm {kind} {name}"] = 1 if name == "COUNt" else default
-            for head, prefix in ((":TRIGger#", ""), (":ARM#", "arm ")):
-                self.add(
-                    f"{head}{layer}:{name}" if prefix == "" else f"{head}{layer}[:LAYer]:{name}",
-                    put=partial(self._put_layer, names, prefix + "{} " + name, parse),
-                    get=partial(self._get_layer, prefix + f"{names[0]} {name}"),
-                )
+        add_commands(self)
 
     def _put_layer(self, names: tuple[str, ...], key: str, parse: Any, n: int,
                    parameters: list[str]) -> None:  # fmt: skip
@@ -186,7 +92,7 @@ class KeysightB2900(ScpiPersonality):
 
     def _set_up(self) -> None:
         self.listed.clear()
-        self.elements = _ELEMENTS[:5]
+        self.elements = ELEMENTS[:5]
         for n, smu in self.smus.items():
             smu.reset(1e-4, 2.0)
             self._apply(n)
@@ -264,7 +170,7 @@ class KeysightB2900(ScpiPersonality):
     def _put_elements(self, parameters: list[str]) -> None:
         parse = keyword("VOLTage", "CURRent", "RESistance", "TIME", "STATus", "SOURce")
         chosen = {parse(p) for p in parameters}
-        self.elements = tuple(e for e in _ELEMENTS if e in chosen)
+        self.elements = tuple(e for e in ELEMENTS if e in chosen)
 
     def _format(self, parameters: list[str]) -> None:
         kind = keyword("ASCii", "REAL")(parameters[0] if parameters else "")
