@@ -39,15 +39,24 @@ def instrument(name, driver, trigger=None):
 
 
 def span(group, count, first, channels, crosspoint):
-    return "".join(
-        f'[[wiring]]\nline = "{group}0:{count}"\nchannel = "{channel}"\n'
-        f'crosspoint = "mux/{crosspoint(row, first)}"\n'
-        for row, channel in enumerate(channels)
-    )
+    """Return the wiring of lines ``group0`` ...; they begin at matrix column ``first``."""
+    out = []
+    line = 0
+    while line < count:
+        column = first + line
+        n = min(count - line, 12 - (column - 1) % 12)  # a card has 12 columns
+        out += [
+            f'[[wiring]]\nline = "{group}{line}:{n}"\nchannel = "{channel}"\n'
+            f'crosspoint = "mux/{crosspoint(row, column)}"\n'
+            for row, channel in enumerate(channels)
+        ]
+        line += n
+    return "".join(out)
 
 
 def k707(row, column):
-    return f"1{'ABCDEFGH'[row]}{column:02d}"
+    card, within = divmod(column - 1, 12)
+    return f"{card + 1}{'ABCDEFGH'[row]}{within + 1:02d}"
 
 
 def b2200(row, column):
