@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,24 @@ def open_one(
     out: Path = Path("runs"),
     drive: bool = True,
 ) -> Iterator[Session]:
-    """Open the array called ``array`` (None: the station's first) and yield the session."""
+    """Open the array called ``array`` (None: the station's first) and yield the session.
+
+    Without ``drive`` nothing will be driven; where the station's own backend cannot be made then,
+    the simulated twin takes its place, and a line on stderr says so.
+    """
     from hil.config.station import load_station
+    from hil.control.opening import make_backend
     from hil.control.session import open_session
+    from hil.errors import BackendUnavailable, ConfigError
 
     loaded = load_station(station)
-    name = loaded.array_called(array).name
+    table = loaded.array_called(array)
+    name = table.name
+    if not (drive or sim):
+        try:
+            make_backend(loaded, table, sim=False, seed=seed)
+        except (BackendUnavailable, ConfigError) as exc:
+            print(f"{exc}; nothing is driven, so the twin stands in", file=sys.stderr)
+            sim = True
     with open_session(loaded, sim=sim, array=name, seed=seed, out=out, drive=drive) as session:
         yield session

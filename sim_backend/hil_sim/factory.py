@@ -110,6 +110,10 @@ class SimFactory:
         """Return the JSON schema of a device file."""
         return {"device": Device.model_json_schema()}
 
+    def device_text(self, name: str) -> str:
+        """Return the file of a shipped preset, to be stored with a run; ConfigError for no preset."""
+        return preset_text(name)
+
     def templates(self) -> Mapping[str, str]:
         """Return the commented starter device file."""
         return {"device.toml": preset_text("nonlinear")}

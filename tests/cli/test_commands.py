@@ -292,3 +292,11 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     process.wait(60)
     process.stderr.close()
     assert stderr == b""
+
+
+def test_explain_and_dry_run_use_the_twin_where_the_rig_cannot_be_made(bench):
+    for command in ("explain", "dry-run"):
+        done = hil(command, "read-map", "--station", "station.toml", cwd=bench)
+        assert done.returncode == 0, done.stderr
+        assert "nothing is driven, so the twin stands in" in done.stderr
+        assert done.stdout.startswith("backend: sim")
