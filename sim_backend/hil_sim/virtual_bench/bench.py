@@ -145,6 +145,7 @@ class Bench:
             return {
                 t.name: Output(t.drive()[0] if t.on else 0.0, t.on, tuple(reached.get(id(t), ())))
                 for t in self.network.terminals.values()
+                if not isinstance(t, Rail)
             }
 
     def closed(self) -> dict[str, set[str]]:

@@ -197,7 +197,8 @@ class PulseGenerator(ScpiPersonality):
         name, _, rest = tail.partition(b",")
         rest = rest.strip()
         if rest.startswith(b"#"):
-            kind = ">f4" if scaled else ">i2"
+            order = "<" if self.value("border") == "SWAP" else ">"
+            kind = order + ("f4" if scaled else "i2")
             payload = block_payload(rest)
             if len(payload) % np.dtype(kind).itemsize:
                 raise ScpiError(-161, "Invalid block data")

@@ -29,8 +29,9 @@ _AMPS: Final = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 METER: Final = SourceMeter((0.02, 0.2, 2.0, 20.0, 200.0), _AMPS, 4e4, 1e6, 1.05, 9.9e37)
 DEFAULT_BUFFERS: Final = ("defbuffer1", "defbuffer2")
 MAX_LIST: Final = 100
+# Source status of a reading: buffer.STAT_LIMIT and STAT_OUTPUT (2450-901-01).
+_SOURCE_LIMITED, _OUTPUT_ON = 32, 128
 _MODES: Final = {"NORM": "normal", "HIMP": "high-z", "ZERO": "zero", "GUAR": "normal"}
-_ELEMENTS: Final = ("SOUR", "READ", "REL", "UNIT", "STAT", "SEC", "TST", "FORM", "SOURUNIT")
 
 
 class Keithley2450(ScpiPersonality):
@@ -306,7 +307,8 @@ class Keithley2450(ScpiPersonality):
 
     def _encoded(self, records: list[Record], wanted: list[str]) -> str | bytes:
         parse = keyword("SOURce", "READing", "RELative", "UNIT", "STATus", "SEConds", "TSTamp",
-                        "FORMatted", "SOURUNIT")  # fmt: skip
+                        "FORMatted", "FRACtional",
+                        "SOURUNIT", "SOURSTATus", "SOURFORMatted")  # fmt: skip
         elements = [parse(w) for w in wanted] or ["READ"]
         start = records[0].time_s
         values: list[float | str] = []
@@ -314,7 +316,9 @@ class Keithley2450(ScpiPersonality):
             source = record.volts if self.value("read back VOLT", 1) else record.source
             row: dict[str, float | str] = {
                 "SOUR": source, "READ": self._reading(record), "REL": record.time_s - start,
-                "SEC": record.time_s, "TST": record.time_s, "STAT": 4.0 if record.limited else 0.0,
+                "SEC": record.time_s, "TST": record.time_s, "STAT": 0.0,
+                "SOURSTAT": float(_SOURCE_LIMITED * record.limited | _OUTPUT_ON),
+                "FRAC": record.time_s % 1.0, "SOURFORM": source,
                 "UNIT": "Amp DC" if self.function == "CURR" else "Volt DC", "SOURUNIT": "Volt DC",
                 "FORM": self._reading(record),
             }  # fmt: skip

@@ -65,6 +65,7 @@ class Keysight81160A(PulseGenerator):
         s(":FUNCtion#:PULSe:TRANsition[:LEADing]", "edge", edge, 1e-9)
         s(":FUNCtion#:SQUare:DCYCle", "duty", real(0.01, 99.99), 50.0)
         s(":FUNCtion#:RAMP:SYMMetry", "symmetry", real(0, 100), 100.0)
+        s(":FORMat:BORDer", "border", keyword("NORMal", "SWAPped"), "NORM")
         s(":BURSt#:STATe", "burst", boolean, False)
         s(":BURSt#:MODE", "burst mode", keyword("TRIGgered", "GATed"), "TRIG")
         self.add_pair(":BURSt#:NCYCles", self.put_cycles, "cycles")

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _AMPS: Final = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1.5, 3.0)
 METER: Final = SourceMeter((0.2, 2.0, 20.0, 200.0), _AMPS, 2e5, 1e6, 1.05, 9.91e37)
-_OVERFLOW, _COMPLIANCE = 1, 8
+# Status word, SCPI command reference table 1-2: bits 1-2 compliance, 13 range overflow.
+_SOURCES_CURRENT, _COMPLIANCE, _OVERFLOW = 1, 2, 1 << 13
 _MODES: Final = {"NORM": "normal", "ZERO": "zero", "HIZ": "high-z"}
 # Condition bits of ch 1 and 2: transition idle, acquisition idle (status system chapter).
 _IDLE_BITS: Final = {1: (1 << 1) | (1 << 4), 2: (1 << 7) | (1 << 10)}
@@ -55,7 +56,7 @@ class KeysightB2900(ScpiPersonality):
         super().__init__(bench, name, settings)
         count = 1 if self.model in ("B2901A", "B2911A", "B2901B", "B2911B") else 2
         self.smus = {n: SmuChannel(self, str(n), METER) for n in range(1, count + 1)}
-        self.timing = {n: [bench.engine.new_event() for _ in range(3)] for n in self.smus}
+        self.timing = {n: [bench.engine.new_event() for _ in range(4)] for n in self.smus}
         for n, smu in self.smus.items():
             self.terminals[str(n)] = smu.terminal
         self._set_up()
@@ -241,7 +242,7 @@ class KeysightB2900(ScpiPersonality):
         source_at = self.value("TRAN DELay", n) + (self.value("pulse delay", n) if pulsed else 0.0)
         measure_at = self.value("ACQ DELay", n)
         width = float(self.value("pulse width", n)) if pulsed else 0.0
-        tick, sourced, measured = self.timing[n]
+        tick, sourced, measured, ended = self.timing[n]
         begin = smu.events[0]
         trigger = self._external("TRAN SOURce", n)
         if trigger:
@@ -258,16 +259,11 @@ class KeysightB2900(ScpiPersonality):
         timers.append(Timer(tick, measured, (max(measure_at, 1e-12),), 1))
         end = 0
         if pulsed:
-            end = smu.events[5] if width <= 0 else self._end_event(n)
+            end = ended
             timers.append(Timer(sourced, end, (width,), 1))
         return Shape(0.0, aperture, 0.0, pulsed, True,
                      (self._external("arm TRAN SOURce", n), sourced, measured, end),
                      pulsed)  # fmt: skip
-
-    def _end_event(self, n: int) -> int:
-        if len(self.timing[n]) == 3:
-            self.timing[n].append(self.bench.engine.new_event())
-        return self.timing[n][3]
 
     @property
     def all_idle(self) -> bool:
@@ -338,7 +334,10 @@ class KeysightB2900(ScpiPersonality):
         ohms = record.volts / record.amps if record.amps and "RES" in functions else 9.91e37
         row = {
             "VOLT": record.volts, "CURR": record.amps, "RES": ohms, "TIME": record.time_s,
-            "STAT": float(_OVERFLOW * record.overflow | _COMPLIANCE * record.limited),
+            "STAT": float(
+                _OVERFLOW * record.overflow | _COMPLIANCE * record.limited
+                | _SOURCES_CURRENT * self._smu(n).terminal.sources_current
+            ),
             "SOUR": record.source,
         }  # fmt: skip
         return [row[e] for e in elements]
