@@ -21,8 +21,9 @@ def open_one(
     seed: int | None,
     out: Path = Path("runs"),
     drive: bool = True,
+    all_arrays: bool = False,
 ) -> Iterator[Session]:
-    """Open the array called ``array`` (None: the station's first) and yield the session.
+    """Open the array called ``array`` (None: the station's first), or all, and yield the session.
 
     Without ``drive`` nothing will be driven; where the station's own backend cannot be made then,
     the simulated twin takes its place, and a line on stderr says so.
@@ -34,7 +35,7 @@ def open_one(
 
     loaded = load_station(station)
     table = loaded.array_called(array)
-    name = table.name
+    name = None if all_arrays and array is None else table.name
     if not (drive or sim):
         try:
             make_backend(loaded, table, sim=False, seed=seed)

@@ -6,7 +6,7 @@ on its readings, so it runs on simulated arrays with several seeds and gives dis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,14 @@ from hil.capabilities import Capabilities
 from hil.geometry import ArrayGeometry, PortLines
 from hil.ledger import Ledger
 from hil.procedure import ArrayContext, Procedure
-from hil.program import READING_PHASES, LineState, Phase, Programme, PulseBlock
+from hil.program import (
+    READING_PHASES,
+    BlockTemplate,
+    LineState,
+    Phase,
+    Programme,
+    PulseBlock,
+)
 
 #: Bytes of a recorded row after compression: the bulk figure of long runs of this store.
 ROW_BYTES: Final = 26
@@ -48,28 +55,46 @@ class Exposure:
     Args:
         geometry: the array.
         capabilities: of the backend; its overheads enter the time.
+        summarised: phases that are recorded per operation only, for the bytes.
     """
 
-    def __init__(self, geometry: ArrayGeometry, capabilities: Capabilities) -> None:
+    def __init__(
+        self,
+        geometry: ArrayGeometry,
+        capabilities: Capabilities,
+        summarised: Collection[Phase] = (),
+    ) -> None:
         self.geometry, self.capabilities = geometry, capabilities
+        self._summarised = summarised
         self.ledger = Ledger(geometry)
-        self.blocks = self.steps = self.readings = self.pulse_rows = 0
+        self.blocks = self.steps = self.readings = self.rows = 0
         self.seconds = 0.0
         self.selected = WorstVoltage()  #: of write pulses
         self.half_selected = WorstVoltage()
         self.read = WorstVoltage()  #: of reads, selected or not
+        self._templates: set[BlockTemplate] = set()
 
     def add(self, block: PulseBlock) -> None:
         """Count one block."""
         self.blocks += 1
         self.steps += block.n_steps
-        self.readings += block.n_readings
+        template = block.template
+        n_readings = block.n_readings if template is None else template.n_readings
+        self.readings += n_readings
         self.seconds += block.duration_s
         pulses = self.ledger.add(block)
-        if pulses:
-            self.pulse_rows += int(_selected_devices(self.geometry, block).sum())
-        if block.phase is not Phase.IDLE and block.n_steps:
+        if block.phase not in self._summarised:
+            self.rows += n_readings
+            if pulses:
+                self.rows += int(_selected_devices(self.geometry, block).sum())
+        if block.phase is Phase.IDLE or not block.n_steps:
+            return
+        if template is None:
             self._stress(block)
+        elif template not in self._templates:  # its corners hold the worst of all its blocks
+            self._templates.add(template)
+            for corner in template.corners or (template.block,):
+                self._stress(corner)
 
     def _stress(self, block: PulseBlock) -> None:
         geometry = self.geometry
@@ -86,8 +111,8 @@ class Exposure:
 
     @property
     def bytes(self) -> int:
-        """Bytes that a recording at level ``full`` takes, about."""
-        return FOLDER_BYTES + ROW_BYTES * (self.readings + self.pulse_rows + self.blocks)
+        """Bytes that a recording takes, about."""
+        return FOLDER_BYTES + ROW_BYTES * (self.rows + self.blocks)
 
     def numbers(self) -> dict[str, float]:
         """Return totals and worst cases, units in the names."""
@@ -291,14 +316,24 @@ def forecast_adaptive(
         runs.append(exposure)
         if progress is not None:
             progress(done)
-    table = [run.numbers() for run in runs]
+    return distribution(
+        procedure.name, procedure.kind, seeds, [run.numbers() for run in runs], runs
+    )
+
+
+def distribution(
+    name: str,
+    kind: str,
+    seeds: Sequence[int],
+    table: Sequence[dict[str, float]],
+    exposures: Sequence[Exposure],
+) -> Forecast:
+    """Return the forecast of simulated runs: medians, 5 % and 95 % points of their numbers."""
     low, middle, high = (
         {name: float(np.percentile([row[name] for row in table], q)) for name in table[0]}
         for q in (5, 50, 95)
     )
     worst, worst_half = WorstVoltage(), WorstVoltage()
-    for run in runs:
+    for run in exposures:
         worst, worst_half = worst.worse(run.selected), worst_half.worse(run.half_selected)
-    return Forecast(
-        procedure.name, procedure.kind, True, middle, low, high, tuple(seeds), worst, worst_half
-    )
+    return Forecast(name, kind, True, middle, low, high, tuple(seeds), worst, worst_half)

@@ -300,3 +300,18 @@ def test_explain_and_dry_run_use_the_twin_where_the_rig_cannot_be_made(bench):
         assert done.returncode == 0, done.stderr
         assert "nothing is driven, so the twin stands in" in done.stderr
         assert done.stdout.startswith("backend: sim")
+
+
+def test_dry_run_of_a_training_is_a_distribution_over_simulated_trainings(bench):
+    write(bench, "station.toml", STATION.replace("rows = 8\ncols = 8", "rows = 70\ncols = 40"))
+    write(bench, "training.toml", SHORT_TRAINING)
+    done = hil_json(
+        "dry-run", "training.toml", "--station", "station.toml", "--sim", "--seeds", "2", cwd=bench
+    )
+    spread = done["distribution"]
+    assert done["kind"] == "training"
+    assert len(done["seeds"]) == 2
+    assert spread["device_pulses"]["p5"] < spread["device_pulses"]["p95"]
+    assert 0.0 < spread["test_accuracy"]["median"] <= 1.0
+    assert done["predicted"]["worst_half_selected_v"] in (1.0, -1.0)
+    assert not (bench / "runs").exists()

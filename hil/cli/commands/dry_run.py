@@ -1,19 +1,22 @@
-"""``hil dry-run``: what a protocol would do, without doing it."""
+"""``hil dry-run``: what a protocol or a training would do, without doing it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from hil.cli.options import ArrayName, AsJson, ProtocolFile, Seed, Sim, StationFile
+from hil.cli.options import ArrayName, AsJson, Seed, Sim, StationFile
 from hil.cli.output import Output
 
-#: Runs that give a median and the 5 % and 95 % points some meaning.
-N_SEEDS: Final = 9
+if TYPE_CHECKING:
+    from hil.control.dryrun import Forecast
+    from hil.control.session import Session
 
 #: number -> (label, unit); the order in which they are printed.
 _ROWS: Final = {
+    "test_accuracy": ("test accuracy", ""),
     "seconds": ("time", "s"),
     "blocks": ("blocks", ""),
     "steps": ("steps", ""),
@@ -32,41 +35,47 @@ _ROWS: Final = {
 
 
 def dry_run(
-    protocol: ProtocolFile,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="Protocol or training file, or the name of a shipped protocol."
+        ),
+    ],
     station: StationFile,
     sim: Sim = False,
     array: ArrayName = None,
     seed: Seed = None,
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="Simulated runs of an adaptive protocol.")
-    ] = N_SEEDS,
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Simulated runs [default: 9 of an adaptive protocol, 3 of a training].",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict time, pulses and stress; drive nothing.
 
-    A static protocol is compiled, checked against the limits and counted. An adaptive one is run on
-    simulated arrays with several seeds: median, 5 % and 95 %.
+    A static protocol is compiled, checked against the limits and counted. An adaptive one, and a
+    training, is run on simulated arrays with several seeds: median, 5 % and 95 %.
     """
-    from hil.cli.progress import progress
     from hil.cli.stations import open_one
-    from hil.control.forecast import forecast
 
     output = Output(as_json)
-    with open_one(station, array, sim=sim, seed=seed, drive=False) as session:
+    training = is_training(file)
+    with open_one(station, array, sim=sim, seed=seed, drive=False, all_arrays=training) as session:
         output.backend(session.backend_name, session.identity)
-        with progress("simulate") as report:
-            predicted = forecast(
-                session,
-                protocol,
-                array=array,
-                seeds=seeds,
-                progress=lambda n: report(n, seeds),
-                checking=lambda so_far: report(0.0, None, f"{so_far.steps} steps"),
-            )
+        if training:
+            predicted = _train(session, file, seed, seeds)
+        else:
+            predicted = _run(session, file, array, seeds)
     how = "counted" if not predicted.adaptive else f"simulated with {len(predicted.seeds)} seeds"
     output.say(f"{predicted.name} ({predicted.kind}): {how}, nothing was driven")
     rows = []
     for name, (label, unit) in _ROWS.items():
+        if name not in predicted.numbers:
+            continue
         values = [predicted.numbers[name]]
         if predicted.adaptive:
             values += [predicted.low[name], predicted.high[name]]
@@ -86,4 +95,41 @@ def _text(value: float, unit: str) -> str:
 
     if unit:
         return format_quantity(value, unit)
-    return f"{value:.0f}" if value == int(value) else f"{value:.1f}"
+    if value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.1f}"
+
+
+def is_training(file: str) -> bool:
+    """Return whether ``file`` is a training file (and not a protocol, or a shipped one's name)."""
+    from hil.cli.commands.check import kind_of
+
+    return Path(file).is_file() and kind_of(Path(file)) == "training"
+
+
+def _run(session: Session, file: str, array: str | None, seeds: int | None) -> Forecast:
+    from hil.cli.progress import progress
+    from hil.control.dryrun import N_SEEDS
+    from hil.control.forecast import forecast
+
+    n = seeds or N_SEEDS
+    with progress("simulate") as report:
+        return forecast(
+            session, file, array=array, seeds=n, progress=lambda done: report(done, n),
+            checking=lambda so_far: report(0.0, None, f"{so_far.steps} steps"),
+        )  # fmt: skip
+
+
+def _train(session: Session, file: str, seed: int | None, seeds: int | None) -> Forecast:
+    from hil.cli.progress import progress
+    from hil.config.training import load_training
+    from hil.control.forecast_training import N_TRAINING_SEEDS, forecast_training
+
+    training = load_training(file)
+    if seed is not None:
+        training = training.model_copy(update={"seed": seed})
+    with progress("simulate") as report:
+        return forecast_training(
+            session, training, seeds=seeds or N_TRAINING_SEEDS,
+            progress=lambda share, note: report(100 * share, 100, note),
+        )  # fmt: skip
