@@ -106,7 +106,7 @@ def test_numbers_are_the_ledgers_and_time_has_the_overheads():
     for name, value in ledger.summary().items():
         assert numbers[name] == value, name
     assert numbers["readings"] == 12
-    assert exposure.pulse_rows == sum(
+    assert exposure.rows == 12 + sum(
         int((b.selected[:, :3].sum(axis=1) * b.selected[:, 3:].sum(axis=1)).sum())
         for b in blocks[:1]
     )
