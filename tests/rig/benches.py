@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 from hil_drivers.factory import RigFactory
@@ -11,12 +12,15 @@ from hil.config.station import Station
 from hil.config.toml_file import validate_text
 from hil.registry import load
 
+#: A device without noise, for pulses of 200 us.
+SLOW = str(Path(__file__).with_name("slow.toml"))
+
 HEAD = """
 schema = 1
 [[array]]
 rows = {rows}
 cols = {cols}
-device = "{device}"
+device = '{device}'
 [drive]
 g_min = "1 uS"
 g_max = "100 uS"
@@ -30,8 +34,9 @@ coding = "amplitude"
 """
 
 
-def instrument(name, driver, trigger=None):
+def instrument(name, driver, trigger=None, settings=""):
     extra = f'trigger = "{trigger}"\n' if trigger else ""
+    extra += f"settings = {{ {settings} }}\n" if settings else ""
     return (
         f'[[instrument]]\nname = "{name}"\ndriver = "{driver}"\n{extra}'
         'resource = "TCPIP0::127.0.0.1::1::SOCKET"\n'
@@ -78,7 +83,8 @@ def station_b(rows=4, cols=4, device="nonlinear", gen="keysight-81160a"):
     channels = ["gen.1", "gen.2", "smu.a", "smu.b", "common"]
     return (
         HEAD.format(rows=rows, cols=cols, device=device)
-        + instrument("gen", gen) + instrument("smu", "keithley-2600b")
+        + instrument("gen", gen, settings='load = "inf"' if "81160" in gen else "")
+        + instrument("smu", "keithley-2600b")
         + instrument("mux", "keithley-707b")
         + span("WL", rows, 1, channels, k707) + span("BL", cols, rows + 1, channels, k707)
     )  # fmt: skip

@@ -41,6 +41,10 @@ class TestDualSmu(OnBench):
     pass
 
 
+class TestPulseGeneratorAndSmu(OnBench):
+    kind = "b"
+
+
 class TestChannelPerLine(OnBench):
     kind = "c"
 
