@@ -43,7 +43,7 @@ class BlockRows:
         Raises:
             StoreError: a value is larger than its column can hold.
         """
-        entries: list[Driven] = [entry.content for entry in run]
+        entries: list[Driven] = [content for _, _, _, content in run]
         read = [entry for entry in entries if entry.n_read and entry.readings is not None]
         n_read = np.array([entry.n_read for entry in entries], dtype=np.int64)
         first = np.cumsum(n_read) - n_read
@@ -64,7 +64,7 @@ class BlockRows:
         yield from self._pulses(entries, run, readings, first)
         done = [entry for entry in entries if entry.phase >= 0]
         if done:
-            _, _, _, _, _, ops, _, phases, layers, t_ns, *counted = zip(*done, strict=True)
+            _, _, _, _, _, _, ops, _, phases, layers, t_ns, *counted = zip(*done, strict=True)
             given = (t_ns, ops, phases, layers, *counted)
             values = [np.array(v, dtype=c.dtype) for v, c in zip(given, _OPS, strict=False)]
             energy_joule = constant(float("nan"), _REAL, len(done))
@@ -75,7 +75,7 @@ class BlockRows:
     ) -> Iterator[tuple[TableName, Rows]]:
         logs = {entry.log: None for entry in entries}
         logs.pop(None, None)
-        tickets = [entry.ticket for entry in run]
+        tickets = [ticket for _, ticket, _, _ in run]
         for log in logs:
             if log is None:
                 continue

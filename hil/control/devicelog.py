@@ -41,7 +41,8 @@ class Driven(NamedTuple):
 
     ``log`` is None where only the summary is recorded, ``phase`` −1 for a mark. ``readings`` are
     the columns in the order of :data:`hil.measurement.COLUMNS`; ``n_read`` counts the readings to
-    be recorded, ``n_readings`` all that were taken.
+    be recorded, ``n_readings`` all that were taken. ``ends`` says that no reading of the same
+    operation follows.
     """
 
     log: DeviceLog | None
@@ -49,6 +50,7 @@ class Driven(NamedTuple):
     block: PulseBlock | None
     readings: tuple[NDArray[Any], ...] | None
     n_read: int
+    ends: bool
     op: int
     ordinal: int
     phase: int
@@ -157,11 +159,11 @@ class DeviceLog:
         ):  # fmt: skip
             raise StoreError("a step repeats its pulse more than 4294967295 times")
         columns = list(zip(*entries, strict=True))
-        table = [np.array(columns[at], dtype=np.int64) for at in (1, 9, 5, 7, 8, 4)]
-        kind, t_ns, op, phase, layer, n_read = table
+        table = [np.array(columns[at], dtype=np.int64) for at in (1, 10, 6, 8, 9, 4, 5)]
+        kind, t_ns, op, phase, layer, n_read, ends = table
         if layer.size and layer.max() > _LARGEST_INDEX:
             raise StoreError(f"layer {layer.max()}: a run records layers up to {_LARGEST_INDEX}")
-        given = (kind, block_of, t_ns, op, phase, layer, read_first, read_first + n_read)
+        given = (kind, block_of, t_ns, op, phase, layer, read_first, read_first + n_read, ends)
         n_carried = len(self._carried[0]) if self._carried else 0
         writes = (kind == WRITE) | (kind == ERASE)
         room = n_carried + (int(most[block_of[writes]].sum()) if blocks else 0)
@@ -203,6 +205,7 @@ class DeviceLog:
                 parts = [
                     entry._replace(
                         block=block.steps(at, at + piece),
+                        ends=entry.ends and at + piece >= block.n_steps,
                         t_ns=entry.t_ns + (int(times_s[at - 1] * 1e9) if at else 0),
                     )
                     for at in range(0, block.n_steps, piece)
@@ -214,7 +217,7 @@ class DeviceLog:
 
     def _warm_up(self) -> None:
         """Load the compiled loops, so that the first rows of a run do not wait for them."""
-        mark = Driven(self, FLUSH, None, None, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0.0)
+        mark = Driven(self, FLUSH, None, None, 0, True, 0, 0, -1, 0, 0, 0, 0, 0, 0.0)
         nothing = Readings(
             joined([], np.dtype(np.int32)), joined([], np.dtype(np.int16)),
             joined([], np.dtype(np.float64)), joined([], np.dtype(np.uint32)),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from hil.control.devicelog import ERASE, FLUSH, FORGET, READ
+from hil.control.devicelog import ERASE, FORGET, READ, WRITE
 
 DRIVE = 2
 _MAX_COUNT = 2**32 - 1
@@ -75,13 +75,13 @@ def derive(
     ``out`` holds ``n_carried`` rows that still wait. Returns how many rows there are now, the first
     of them that waits, and the entry that gave it (−1: it was carried, or none waits).
     """
-    kinds, blocks, t_ns, ops, phases, layers, read_first, read_stop = entries
+    kinds, blocks, t_ns, ops, phases, layers, read_first, read_stop, ends = entries
     r_step, r_line, r_current_a, r_status = readings
     col_of_line = lines[4]
     g_siemens, owner = known
     row, col = out[4], out[5]
     i_read_a, g1, g1_null, status = out[9], out[12], out[13], out[14]
-    n, waits, waiting_entry = n_carried, 0, -1
+    n, waits, newest = n_carried, 0, -1
     for k in range(n):
         owner[row[k], col[k]] = k
     for e in range(kinds.size):
@@ -101,22 +101,30 @@ def derive(
                     g1[k] = 0.0 if np.isnan(g) else g
                     i_read_a[k] = r_current_a[m]
                     status[k] |= r_status[m]
-            continue
-        for k in range(waits, n):
-            owner[row[k], col[k]] = -1
-        waits, waiting_entry = n, -1
+        else:
+            _disown(waits, n, row, col, owner)
+            waits, newest = n, -1
         if kind == FORGET:
             g_siemens[:] = np.nan
-        elif kind != FLUSH:
+        elif kind in (WRITE, ERASE):
             first, stop = firsts[blocks[e]], firsts[blocks[e] + 1]
             n = _selected(kind == ERASE, t_ns[e], ops[e], phases[e], layers[e], first, stop, steps,
                           lines, n, out)  # fmt: skip
             _take_over(waits, n, g_siemens, owner, out)
             if n > waits:
-                waiting_entry = e
-    for k in range(waits, n):
+                newest = e
+        if ends[e]:
+            _disown(waits, n, row, col, owner)
+            waits, newest = n, -1
+    _disown(waits, n, row, col, owner)
+    return n, waits, newest
+
+
+@njit(cache=True, nogil=True)
+def _disown(first: int, n: int, row: Any, col: Any, owner: Any) -> None:
+    """Forget which rows, ``first`` to ``n``, devices own."""
+    for k in range(first, n):
         owner[row[k], col[k]] = -1
-    return n, waits, waiting_entry
 
 
 @njit(cache=True, nogil=True)

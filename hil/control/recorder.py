@@ -56,8 +56,12 @@ class Recorder:
         n_pulses: int,
         block: PulseBlock,
         readings: MeasurementBlock,
+        *,
+        ends: bool = False,
     ) -> None:
         """Record a block that was driven; ``n_pulses`` is its number of device pulses.
+
+        ``ends``: it is the last of its operation, as if :meth:`flush` followed.
 
         Raises:
             StoreError: recording failed; nothing more may be driven.
@@ -72,7 +76,8 @@ class Recorder:
             if kind == READ:
                 self._stale.discard(log)
             else:
-                self._waiting.add(log)
+                if not ends:
+                    self._waiting.add(log)
                 if kind != FLUSH:
                     given = block
                     n_rows += log.most_rows(n_steps, n_pulses)
@@ -80,7 +85,7 @@ class Recorder:
             if n_readings:
                 columns = _columns_of(readings)
                 for column in columns:
-                    column.flags.writeable = False
+                    column.setflags(write=False)
                 n_read = n_readings
                 n_rows += n_read
                 n_bytes += _READING_BYTES * n_read
@@ -90,9 +95,10 @@ class Recorder:
             self._forget(backend, phase)
             if not self._any[phase]:
                 return
+        duration_s = (backend.clock_ns() - start_ns) * 1e-9
         driven = Driven(
-            log, kind, given, columns, n_read, op_id, ordinal, phase, layer, start_ns, n_steps,
-            n_pulses, n_readings, (backend.clock_ns() - start_ns) * 1e-9,
+            log, kind, given, columns, n_read, ends, op_id, ordinal, phase, layer, start_ns,
+            n_steps, n_pulses, n_readings, duration_s,
         )  # fmt: skip
         self.folder.hand_over(self._rows, driven, n_read + 1, n_rows, n_bytes)
 
@@ -117,5 +123,5 @@ class Recorder:
         self._mark(log, FORGET)
 
     def _mark(self, log: DeviceLog, kind: int) -> None:
-        mark = Driven(log, kind, None, None, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0.0)
+        mark = Driven(log, kind, None, None, 0, True, 0, 0, -1, 0, 0, 0, 0, 0, 0.0)
         self.folder.hand_over(self._rows, mark, 0, 0, _ENTRY_BYTES)

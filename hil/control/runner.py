@@ -54,9 +54,8 @@ class Runner:
         readings = backend.run_block(block)
         recorder.block(
             backend, self.op, recorder.next_op() if op_id is None else op_id, ordinal, self.layer,
-            start_ns, backend.ledger.device_pulses - before, block, readings,
+            start_ns, backend.ledger.device_pulses - before, block, readings, ends=True,
         )  # fmt: skip
-        recorder.flush()
         return readings
 
     def programme(self, programme: Programme) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:

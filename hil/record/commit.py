@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from numpy.typing import NDArray
 
 from hil.errors import StoreError
 from hil.record import durable
-from hil.record.deferred import Entry, RowSource
-from hil.record.groups import Group, Staging, batches
+from hil.record.deferred import RowSource
+from hil.record.groups import Group, OpenGroup, Staging, batches
 from hil.record.policy import CommitPolicy
 from hil.record.schema import TableName
-from hil.record.segments import SegmentWriter, warm_up
+from hil.record.segments import warm_up
+from hil.record.tables import Tables
 
 
 class GroupCommit:
@@ -51,13 +51,11 @@ class GroupCommit:
             self._queue_limit = min(policy.queue_bytes, ballast.free_on_shrink // 2)
         self._on_fault, self._on_tick = on_fault, on_tick
         self._folder = folder
-        self._segments: dict[TableName, SegmentWriter] = {}
-        self._cond = threading.Condition(threading.Lock())
-        self._open: dict[TableName, Staging] = {}  # of the open group: either these or entries
-        self._entries: list[Entry] = []
-        self._entry_rows = self._entry_bytes = 0
+        self._tables = Tables(folder, policy, self._make_room)
+        self._lock = threading.Lock()  # quicker to enter than the condition around it
+        self._cond = threading.Condition(self._lock)
+        self._open = OpenGroup()
         self._sources: set[RowSource] = set()
-        self._opened_s = 0.0
         self._queue: deque[Group] = deque()
         self._queued_bytes = 0
         self._ticket = 0
@@ -99,16 +97,16 @@ class GroupCommit:
     @property
     def rows(self) -> dict[str, int]:
         """Rows written per table."""
-        return {table: segment.rows for table, segment in list(self._segments.items())}
+        return self._tables.rows
 
     @property
     def parts(self) -> dict[str, dict[str, Any]]:
         """Finished segments: relative path -> rows, bytes, sha256."""
-        return {path: part for s in self._segments.values() for path, part in s.parts.items()}
+        return self._tables.parts
 
     def append_row(self, table: TableName, values: Sequence[Any]) -> int:
         """Append one row of ``table`` (no nullable columns) and return its ticket."""
-        with self._cond:
+        with self._lock:
             if self._oldest_s:
                 self._pace()
             staging = self._room(table, 1)
@@ -132,7 +130,7 @@ class GroupCommit:
         """
         if n == 0:
             return self._ticket
-        with self._cond:
+        with self._lock:
             if self._oldest_s:
                 self._pace()
             staging = self._room(table, n)
@@ -154,19 +152,20 @@ class GroupCommit:
         ``n_rows`` and ``n_bytes`` say about how many rows it becomes and what it takes in memory
         and on the disk.
         """
-        with self._cond:
+        with self._lock:
             if self._oldest_s:
                 self._pace()
-            if self._open:
-                self._close_group()
-            if not self._entries:
+            if not self._open.entries:
+                if self._open.staged:
+                    self._close_group()
                 self._start_group()
+            group = self._open
             ticket = self._ticket + n_tickets
-            self._entry_rows += n_rows
-            self._entry_bytes += n_bytes
-            self._entries.append(Entry(source, ticket, n_rows, content))
+            group.n_rows += n_rows
+            group.n_bytes += n_bytes
+            group.entries.append((source, ticket, n_rows, content))
             self._ticket = ticket
-            if self._entry_rows >= self._policy.handed_rows:
+            if group.n_rows >= self._policy.handed_rows or group.n_bytes > self._queue_limit // 8:
                 self._close_group()
             if self._error is not None:
                 self._raise_error()
@@ -199,27 +198,24 @@ class GroupCommit:
         if self._thread.is_alive():
             self._fail(self._stalled())
             return  # the files belong to the thread that hangs in the system
-        for segment in self._segments.values():
-            segment.abandon_segment()
+        self._tables.abandon()
 
     # -- under the lock ---------------------------------------------------------------------
 
     def _room(self, table: TableName, n: int) -> Staging:
         """Return the staging of ``table`` with room for ``n`` rows, closing the group if needed."""
-        staging = self._open.get(table)
-        max_rows = self._policy.max_rows
-        if self._entries or (staging is not None and staging.rows + n > len(staging.columns[0])):
+        if not self._open.takes(table, n):
             self._close_group()
-            staging = None
-        if staging is None:
-            if not self._open:
-                self._start_group()
-            staging = self._open[table] = Staging(table, max(n, max_rows))
-        return staging
+        if not self._open:
+            self._start_group()
+        staged = self._open.staged
+        if table not in staged:
+            staged[table] = Staging(table, max(n, self._policy.max_rows))
+        return staged[table]
 
     def _start_group(self) -> None:
-        self._opened_s = time.monotonic()
-        self._oldest_s = self._oldest_s or self._opened_s
+        now_s = self._open.opened_s = time.monotonic()
+        self._oldest_s = self._oldest_s or now_s
         self._cond.notify_all()
 
     def _appended(self, staging: Staging) -> int:
@@ -230,21 +226,16 @@ class GroupCommit:
         return self._ticket
 
     def _close_group(self) -> None:
-        parts = [(table, s.finished()) for table, s in self._open.items() if s.rows]
-        entries = self._entries
-        if not (parts or entries) or self._dead:  # neither: an append failed half way
-            self._open, self._entries = {}, []
-            self._entry_rows = self._entry_bytes = 0
+        group, fresh = self._open.closed(self._ticket), OpenGroup()
+        if group is None or self._dead:
+            self._open = fresh
             if not self._queued_bytes:
                 self._oldest_s = 0.0
             return
-        n_bytes = self._entry_bytes + sum(c.nbytes for _, rows in parts for c in rows.columns)
-        group = Group(parts, entries, self._ticket, self._opened_s, n_bytes)
-        enqueue = self._queue.append
+        n_bytes, enqueue = group.n_bytes, self._queue.append
         # No call stands between the next lines, so Ctrl-C in a notebook cannot part them.
         self._queued_bytes += n_bytes
-        self._open, self._entries = {}, []
-        self._entry_rows = self._entry_bytes = 0
+        self._open = fresh
         enqueue(group)
         self._cond.notify_all()
 
@@ -302,19 +293,17 @@ class GroupCommit:
                 break
         if self._dead:
             return
-        for segment in self._segments.values():
-            try:
-                self._retry(segment, segment.finish_segment)
-            except OSError as exc:
-                self._fail(self._as_store_error(exc, segment.path))
-                return
+        try:
+            self._tables.finish()
+        except OSError as exc:
+            self._fail(self._as_store_error(exc))
 
     def _next_groups(self) -> tuple[list[Group], bool, bool]:
         """Wait for closed groups; return them, whether to flush, and whether they are the last."""
         with self._cond:
             while not self._queue and not self._urgent and not self._closing:
-                if self._open or self._entries:
-                    left_s = self._opened_s + self._policy.max_age_s - time.monotonic()
+                if self._open:
+                    left_s = self._open.opened_s + self._policy.max_age_s - time.monotonic()
                     if left_s <= 0.0:
                         self._close_group()
                         break
@@ -322,7 +311,7 @@ class GroupCommit:
                 elif not self._cond.wait(1.0):
                     break  # idle: let on_tick run
             urgent = self._urgent
-            if (urgent or self._closing) and (self._open or self._entries):
+            if (urgent or self._closing) and self._open:
                 self._close_group()
             self._urgent = False
             groups = list(self._queue)
@@ -330,39 +319,28 @@ class GroupCommit:
             return groups, urgent, self._closing
 
     def _commit(self, groups: list[Group], *, flush: bool) -> None:
-        self._sources.update(entry.source for group in groups for entry in group.entries)
-        for table, rows in batches(groups, self._sources if flush else ()):
-            if table not in self._segments:
-                self._segments[table] = SegmentWriter(
-                    self._folder, table, self._policy.segment_bytes, self._policy.segment_age_s
-                )
-            segment = self._segments[table]
-            self._retry(segment, partial(segment.write, rows))
-        for segment in self._segments.values():
-            segment.sync()
+        self._sources.update(entry[0] for group in groups for entry in group.entries)
+        self._tables.write(batches(groups, self._sources if flush else ()))
         waiting = [source.waiting_since for source in self._sources]
         with self._cond:
             if groups:
                 self._written = groups[-1].ticket
             # What waits for its completion is in memory only, so it is not acknowledged.
             self._acked = min([self._written, *(t - 1 for t in waiting if t is not None)])
-            self._acked_rows = sum(segment.rows for segment in self._segments.values())
+            self._acked_rows = sum(self._tables.rows.values())
             self._queued_bytes -= sum(group.n_bytes for group in groups)
             if self._queue:
                 self._oldest_s = self._queue[0].opened_s
             else:
-                self._oldest_s = self._opened_s if self._open or self._entries else 0.0
+                self._oldest_s = self._open.opened_s if self._open else 0.0
             self._cond.notify_all()
 
-    def _retry(self, segment: SegmentWriter, write: Callable[[], object]) -> None:
-        """Do one write; on a full disk make room with the ballast and try once more."""
-        try:
-            write()
-        except OSError as exc:
-            if not durable.no_space(exc) or not self._ballast.shrink():
-                raise
-            self._report(self._as_store_error(exc, segment.path))
-            write()
+    def _make_room(self, exc: OSError, path: Path) -> bool:
+        """Free the ballast after a full disk; the control thread hears of it all the same."""
+        if not self._ballast.shrink():
+            return False
+        self._report(self._as_store_error(exc, path))
+        return True
 
     def _as_store_error(self, exc: OSError, path: Path | None = None) -> StoreError:
         return durable.store_error("record into", path or self._folder, exc)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from hil.record.schema import TableName
 from hil.record.segments import Rows
@@ -27,10 +27,6 @@ class RowSource(Protocol):
         """Return the rows that were not complete, as they are."""
 
 
-class Entry(NamedTuple):
-    """Something handed over: its source, its ticket, about how many rows it gives, and itself."""
-
-    source: RowSource
-    ticket: int
-    n_rows: int
-    content: Any
+#: Something handed over: its source, its ticket, about how many rows it gives, and itself. A plain
+#: tuple, because the control loop makes one per block.
+Entry = tuple[RowSource, int, int, Any]

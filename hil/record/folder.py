@@ -29,6 +29,7 @@ from hil.record.levels import Level, resolve_levels
 from hil.record.manifest import Kind as Kind
 from hil.record.manifest import check_file_name, create_folder, remove_unused
 from hil.record.policy import CommitPolicy
+from hil.record.watch import Watch
 
 EndStatus = Literal["done", "interrupted", "failed"]
 
@@ -58,12 +59,9 @@ class RunFolder:
         self._full = [level is Level.FULL for level in by_phase]
         self._operation = [level is not Level.OFF for level in by_phase]
         self._epoch_ns: int = manifest["monotonic_epoch_ns"]
-        self._policy = policy
         self._checkpoints: dict[str, dict[str, Any]] = {}
         self._closed = False
-        self._low_space = False
         self._fault_told = False
-        self._clock_s = self._tick_s = time.monotonic()
         try:
             room = min(policy.ballast_bytes, shutil.disk_usage(path).free // 8)
             self._ballast = durable.Ballast(path, room)
@@ -79,7 +77,8 @@ class RunFolder:
             self._events.close()
             self._ballast.release()
             raise
-        self._commit = GroupCommit(path, policy, self._ballast, self._on_fault, self._on_tick)
+        watch = Watch(path, self._epoch_ns, policy, self.event)
+        self._commit = GroupCommit(path, policy, self._ballast, self._on_fault, watch.tick)
 
     @classmethod
     def create(
@@ -120,18 +119,10 @@ class RunFolder:
         """
         by_phase = resolve_levels(levels)
         path, manifest = create_folder(
-            Path(root),
-            name,
-            kind=kind,
-            backend=backend,
-            simulated=simulated,
-            levels=by_phase,
-            config=config or {},
-            meta=meta or {},
-            seeds=seeds,
-            limits=limits,
+            Path(root), name, kind=kind, backend=backend, simulated=simulated, levels=by_phase,
+            config=config or {}, meta=meta or {}, seeds=seeds, limits=limits,
             estimate_bytes=estimate_bytes,
-        )
+        )  # fmt: skip
         try:
             return cls(path, manifest, by_phase, policy or CommitPolicy())
         except StoreError:
@@ -341,21 +332,6 @@ class RunFolder:
         with contextlib.suppress(StoreError):  # the fault itself reaches the control thread
             self.event("fault", error=str(error))
             self._fault_told = True
-
-    def _on_tick(self) -> None:
-        now_s = time.monotonic()
-        if now_s - self._tick_s < 1.0:
-            return
-        self._tick_s = now_s
-        with contextlib.suppress(StoreError, OSError):  # rows meet the same disk and report it
-            if now_s - self._clock_s >= self._policy.clock_s:
-                self._clock_s = now_s
-                self.event("clock", utc_ns=time.time_ns(), t_ns_of_utc=self.t_ns)
-            if not self._low_space:
-                free = shutil.disk_usage(self.path).free
-                if free < self._policy.low_space_bytes:
-                    self._low_space = True
-                    self.event("alarm", what="low disk space", free_bytes=free)
 
     def _write_stop(self, status: str, error: str | None) -> None:
         record = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +38,33 @@ class Staging:
         for position, null in nulls.items():
             columns[position][null] = 0
         return Rows(columns, nulls, n)
+
+
+@dataclass(slots=True)
+class OpenGroup:
+    """The group that rows are added to: staged values, or entries handed over, never both."""
+
+    opened_s: float = 0.0
+    staged: dict[TableName, Staging] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    n_rows: int = 0  #: of the entries
+    n_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.staged or self.entries)
+
+    def takes(self, table: TableName, n: int) -> bool:
+        """Return whether ``n`` rows of ``table`` fit without closing the group."""
+        staging = self.staged.get(table)
+        return not self.entries and (staging is None or staging.rows + n <= len(staging.columns[0]))
+
+    def closed(self, ticket: int) -> Group | None:
+        """Return the finished group, None when there is no row (an append failed half way)."""
+        parts = [(table, s.finished()) for table, s in self.staged.items() if s.rows]
+        if not (parts or self.entries):
+            return None
+        n_bytes = self.n_bytes + sum(c.nbytes for _, rows in parts for c in rows.columns)
+        return Group(parts, self.entries, ticket, self.opened_s, n_bytes)
 
 
 @dataclass(slots=True)
@@ -81,22 +108,24 @@ def _pieces(
     groups: Iterable[Group], flushed: Iterable[RowSource]
 ) -> Iterator[tuple[TableName, Rows]]:
     run: list[Entry] = []
+    source: RowSource | None = None
     n_rows = 0
     for group in groups:
-        if group.parts and run:
-            yield from run[0].source.rows(run)
-            run, n_rows = [], 0
+        if group.parts and source is not None:
+            yield from source.rows(run)
+            run, source, n_rows = [], None, 0
         yield from group.parts
         for entry in group.entries:
-            if run and (entry.source is not run[0].source or n_rows + entry.n_rows > MERGED_ROWS):
-                yield from run[0].source.rows(run)
-                run, n_rows = [], 0
+            if entry[0] is not source or n_rows + entry[2] > MERGED_ROWS:
+                if source is not None:
+                    yield from source.rows(run)
+                run, source, n_rows = [], entry[0], 0
             run.append(entry)
-            n_rows += entry.n_rows
-    if run:
-        yield from run[0].source.rows(run)
-    for source in flushed:
-        yield from source.flush()
+            n_rows += entry[2]
+    if source is not None:
+        yield from source.rows(run)
+    for waiting in flushed:
+        yield from waiting.flush()
 
 
 def _merge(parts: list[Rows]) -> Rows:

@@ -29,7 +29,7 @@ class CommitPolicy:
 
     max_age_s: float = 0.020
     max_rows: int = 4096
-    handed_rows: int = 1 << 15
+    handed_rows: int = 1 << 16
     queue_bytes: int = 64 << 20
     queue_age_s: float = 2.0
     yield_age_s: float = 0.050

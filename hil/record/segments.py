@@ -59,8 +59,10 @@ def unmarked(head: bytes, mark: bytes) -> bytes:
 def _write_options() -> Any:
     import pyarrow as pa
 
-    # One thread: the other core belongs to the control loop.
-    return pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+    # One thread: the other core belongs to the control loop. Level -4 instead of 1 takes 0.6 of the
+    # time for 11 to 29 % more bytes; sealing compresses again.
+    codec = pa.Codec("zstd", compression_level=-4)
+    return pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
 
 
 @cache

@@ -1,0 +1,43 @@
+"""What the recorder notes about its surroundings while a run is going on."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hil.errors import StoreError
+from hil.record.policy import CommitPolicy
+
+
+class Watch:
+    """Writes ``clock`` events and the alarm about low disk space; called by the writer thread.
+
+    ``epoch_ns`` is the run's start on the monotonic clock, ``event`` the run folder's method.
+    """
+
+    def __init__(
+        self, path: Path, epoch_ns: int, policy: CommitPolicy, event: Callable[..., None]
+    ) -> None:
+        self._path, self._epoch_ns, self._policy, self._event = path, epoch_ns, policy, event
+        self._low_space = False
+        self._clock_s = self._tick_s = time.monotonic()
+
+    def tick(self) -> None:
+        """Look at clock and disk, at most once a second."""
+        now_s = time.monotonic()
+        if now_s - self._tick_s < 1.0:
+            return
+        self._tick_s = now_s
+        with contextlib.suppress(StoreError, OSError):  # rows meet the same disk and report it
+            if now_s - self._clock_s >= self._policy.clock_s:
+                self._clock_s = now_s
+                t_ns = time.monotonic_ns() - self._epoch_ns
+                self._event("clock", utc_ns=time.time_ns(), t_ns_of_utc=t_ns)
+            if not self._low_space:
+                free = shutil.disk_usage(self._path).free
+                if free < self._policy.low_space_bytes:
+                    self._low_space = True
+                    self._event("alarm", what="low disk space", free_bytes=free)
