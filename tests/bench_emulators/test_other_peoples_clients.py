@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,7 +224,8 @@ def test_qcodes_bursts_from_a_33522b_potentiate_the_cell() -> None:
             generator.close()
 
 
-def test_tm_devices_measures_with_a_2636b() -> None:
+def test_tm_devices_measures_with_a_2636b(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # it writes its logs into the working directory
     manager = client("tm_devices", "tm_devices", "DeviceManager")
     with resistor_bench("keithley-2600b", "a") as bench, manager(verbose=False) as devices:
         devices.visa_library = "@py"

@@ -91,7 +91,7 @@ class FakeSession:
             error, self.error = self.error, ""
             return f'-222,"{error}"' if error else '+0,"No error"'
         if "LOAD?" in command:
-            return "9.9E+37" if self.driver == "keysight-33500b" else "5.0E+01"
+            return "9.9E+37" if self.driver == "keysight-33500b" else "1.0E+06"
         if command.startswith(":OUTP"):
             return self.output
         if ":CLOS:CARD?" in command:

@@ -47,7 +47,7 @@ class Recorder(ReplaySession):
     def query(self, message, timeout_s=0.0):
         answers = {"*IDN?": self.idn, "*LANG?": "SCPI", ":SYST:ERR?": '0,"No error"'}
         if "LOAD?" in message:
-            return "9.9E+37" if "335" in self.idn else "50"
+            return "9.9E+37" if "335" in self.idn else "1E6"
         return answers.get(message, ";".join("0" for _ in message.split(";")))
 
 

@@ -18,9 +18,9 @@ __all__ = ["Keysight81160A"]
 
 
 class Settings(Table):
-    """Settings of one 81160A: the load that its levels are meant for."""
+    """Settings of one 81160A: the load that its levels are meant for (an array is no 50 ohm)."""
 
-    load: Literal["50", "inf"] = "50"
+    load: Literal["50", "inf"] = "inf"
 
 
 class Keysight81160A(PulseGenerator):
