@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hil.config.station import ArrayTable, Station
 
 BACKENDS, INSTRUMENTS, PROTOCOLS = "hil.backends", "hil.instruments", "hil.protocols"
+BENCHES = "hil.benches"
 
 
 @runtime_checkable

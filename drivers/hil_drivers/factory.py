@@ -27,6 +27,8 @@ name = "bench"
 [[array]]
 rows = 4
 cols = 4
+# What stands in for the real devices with --sim and --virtual: a preset or a device file.
+device = "nonlinear"
 
 [drive]
 g_min = "1 uS"
@@ -130,6 +132,12 @@ class RigFactory:
             calibration=calibration, simulated=virtual, wait=wait,
             name="rig on the virtual bench" if virtual else "rig",
         )  # fmt: skip
+
+    def wire_log(self) -> WireLog:
+        """Return a wire log that stays in memory until it is moved to a file."""
+        from hil_drivers.transport import WireLog
+
+        return WireLog()
 
     def open_device(
         self, device: str | Path, n_rows: int, n_cols: int, *, seed: int, **options: Any

@@ -14,6 +14,14 @@ StationFile = Annotated[Path, typer.Option("--station", "-s", help="Station file
 Sim = Annotated[
     bool, typer.Option("--sim", help="Drive the simulated twin instead of the station's backend.")
 ]
+Virtual = Annotated[
+    bool,
+    typer.Option("--virtual", help="Drive the rig on a virtual bench: its instruments emulated."),
+]
+WireLog = Annotated[
+    bool,
+    typer.Option("--wire-log", help="Log every exchange with the instruments in the run folder."),
+]
 ArrayName = Annotated[
     str | None, typer.Option("--array", help="Array of the station [default: its first].")
 ]

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from hil.control.session import Session
 
@@ -22,25 +24,38 @@ def open_one(
     out: Path = Path("runs"),
     drive: bool = True,
     all_arrays: bool = False,
+    virtual: bool = False,
+    wire_log: bool = False,
 ) -> Iterator[Session]:
     """Open the array called ``array`` (None: the station's first), or all, and yield the session.
 
     Without ``drive`` nothing will be driven; where the station's own backend cannot be made then,
-    the simulated twin takes its place, and a line on stderr says so.
+    the simulated twin takes its place, and a line on stderr says so. A rig on the virtual bench is
+    always opened: what it can do is then that of the instruments found.
     """
     from hil.config.station import load_station
     from hil.control.opening import make_backend
     from hil.control.session import open_session
     from hil.errors import BackendUnavailable, ConfigError
 
+    one_of(sim, virtual)
     loaded = load_station(station)
     table = loaded.array_called(array)
     name = None if all_arrays and array is None else table.name
-    if not (drive or sim):
+    if not (drive or sim or virtual):
         try:
             make_backend(loaded, table, sim=False, seed=seed)
         except (BackendUnavailable, ConfigError) as exc:
             print(f"{exc}; nothing is driven, so the twin stands in", file=sys.stderr)
             sim = True
-    with open_session(loaded, sim=sim, array=name, seed=seed, out=out, drive=drive) as session:
+    with open_session(
+        loaded, sim=sim, array=name, seed=seed, out=out, drive=drive or virtual, virtual=virtual,
+        wire_log=wire_log,
+    ) as session:  # fmt: skip
         yield session
+
+
+def one_of(sim: bool, virtual: bool) -> None:
+    """Refuse ``--sim`` together with ``--virtual``."""
+    if sim and virtual:
+        raise typer.BadParameter("--sim and --virtual exclude each other")

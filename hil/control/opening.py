@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from hil.registry import backend_factory
 
 
 def make_backend(
-    station: Station, array: ArrayTable, *, sim: bool, seed: int | None = None
-) -> tuple[Backend, OperatingPoint]:
+    station: Station, array: ArrayTable, *, sim: bool, seed: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Backend, OperatingPoint]:  # fmt: skip
     """Return the (closed) backend of one array of a station, and its operating point.
 
     ``sim`` picks the simulator; without it the station's own backend is used and never replaced.
+    ``options`` go to its factory besides.
 
     Raises:
         BackendUnavailable: the backend is not installed.
@@ -37,7 +39,9 @@ def make_backend(
             "neither the station nor the device says how the array is driven",
             path=station.path, field="drive",
         )  # fmt: skip
-    backend = factory.create(station, array, seed=station.twin.seed if seed is None else seed)
+    backend = factory.create(
+        station, array, seed=station.twin.seed if seed is None else seed, **(options or {})
+    )
     return backend, op
 
 

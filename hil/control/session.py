@@ -18,10 +18,8 @@ from hil.backend import Backend
 from hil.config.station import ArrayTable, Station, load_station
 from hil.config.training import Training, load_training
 from hil.control.array import SynapseArray, load_protocol
-from hil.control.dryrun import (
-    Exposure,
-    check_and_count,
-)
+from hil.control.bench import WIRE_LOG, reach
+from hil.control.dryrun import Exposure, check_and_count
 from hil.control.opening import default_pairs, make_backend
 from hil.control.recorder import Recorder
 from hil.control.runfiles import (
@@ -41,6 +39,7 @@ from hil.program import PulseBlock
 from hil.registry import backend_factory
 
 if TYPE_CHECKING:
+    from hil.control.bench import WireLog
     from hil.control.placement import Site
     from hil.control.trainer import OnEvent, OnProgress
     from hil.control.training import TrainingResult
@@ -86,6 +85,8 @@ class Session:
         seed: of the simulated devices.
         backends, ops: by the arrays' names.
         out: folder of all runs.
+        virtual: the station's instruments are emulated on a virtual bench.
+        log: the wire log, which every new run takes into its folder.
     """
 
     station: Station
@@ -95,6 +96,8 @@ class Session:
     out: Path
     backends: dict[str, Backend] = field(default_factory=dict)
     ops: dict[str, OperatingPoint] = field(default_factory=dict)
+    virtual: bool = False
+    log: WireLog | None = None
 
     @property
     def identity(self) -> str:
@@ -172,12 +175,12 @@ class Session:
         """Create the folder of a run, its manifest on the disk; use it as a context manager."""
         from hil.record.folder import RunFolder
 
-        return RunFolder.create(
+        # A preset's file is the simulator's; a rig on the virtual bench is called otherwise.
+        maker = "sim" if self.virtual else self.backend_name
+        folder = RunFolder.create(
             self.out, name, kind=kind, backend=self.backend_name, simulated=self.simulated,
             levels=level,
-            config={
-                **station_files(self.station, set(self.backends), self.backend_name), **config
-            },
+            config={**station_files(self.station, set(self.backends), maker), **config},
             seeds={"devices": self.seed, **(seeds or {})},
             limits={name: backend.limits for name, backend in self.backends.items()},
             estimate_bytes=estimate_bytes,
@@ -185,9 +188,14 @@ class Session:
                 "identity": self.identity,
                 "instruments": [i.model_dump(mode="json") for i in self.station.instrument],
                 "operating_points": self.ops,
+                # A rig keeps wall time on the bench, too.
+                **({"clock": "monotonic", "bench": "virtual bench"} if self.virtual else {}),
                 **(meta or {}),
             },
         )  # fmt: skip
+        if self.log is not None:
+            self.log.move_to(folder.path / WIRE_LOG)
+        return folder
 
     def run_protocol(
         self,
@@ -326,6 +334,8 @@ def open_session(
     seed: int | None = None,
     out: str | Path = "runs",
     drive: bool = True,
+    virtual: bool = False,
+    wire_log: bool = False,
 ) -> Iterator[Session]:
     """Open a station's arrays and yield the session; the safe state follows on every way out.
 
@@ -336,24 +346,38 @@ def open_session(
         seed: of the simulated devices; None = the station's.
         out: folder of all runs.
         drive: False makes the backends without opening them, to compile and check only.
+        virtual: drive the station's backend on a virtual bench that emulates its instruments.
+        wire_log: write every exchange with the instruments to ``wire.jsonl`` of the run.
 
     Raises:
-        ConfigError: the station file is wrong. BackendUnavailable: the backend is not installed.
+        ConfigError: the station file is wrong, or both ``sim`` and ``virtual`` were asked for.
+        BackendUnavailable: the backend or the virtual bench is not installed.
     """
+    if sim and virtual:
+        raise ConfigError("an array is on the simulator or on the virtual bench, not on both")
     loaded = station if isinstance(station, Station) else load_station(station)
     factory = backend_factory("sim" if sim else loaded.backend)
-    session = Session(
-        loaded, factory.name, factory.simulated, loaded.twin.seed if seed is None else seed,
-        Path(out),
-    )  # fmt: skip
+    number = loaded.twin.seed if seed is None else seed
     wanted = {loaded.array_called(array).name} if array is not None else set(loaded.arrays)
     if array is not None and loaded.array_called(array).pairs == "two-arrays":
         wanted |= {t.name for t in loaded.array if t.pairs == "two-arrays"}
     with ExitStack() as stack:
-        for table in loaded.array:
+        way = stack.enter_context(
+            reach(loaded, factory, virtual=virtual, wire_log=wire_log, seed=number, out=Path(out))
+        )
+        session = Session(
+            way.station, factory.name, factory.simulated, number, Path(out), virtual=virtual,
+            log=way.log,
+        )  # fmt: skip
+        for table in way.station.array:
             if table.name in wanted:
-                backend, op = make_backend(loaded, table, sim=sim, seed=seed)
+                backend, op = make_backend(
+                    way.station, table, sim=sim, seed=seed, options=way.options
+                )
                 session.backends[table.name], session.ops[table.name] = backend, op
+                if virtual:
+                    session.backend_name = backend.name
+                    session.simulated = backend.capabilities.simulated
                 if drive:
                     stack.enter_context(backend)
         yield session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
 import time
@@ -41,21 +42,43 @@ class WireLog:
     """Writer of one wire log file (JSON lines), shared by all instruments of a station.
 
     The common order of the lines is the order of the exchanges. Every line is flushed, so that a
-    crash loses none; use it as a context manager.
+    crash loses none; use it as a context manager. Without a path the lines are kept in memory until
+    :meth:`move_to`.
 
     Raises:
         StoreError: the file cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path: Path | None = None
         self._lock = threading.Lock()
         self._n = 0
         self._start_s = time.monotonic()
-        try:
-            self._file: IO[str] = self.path.open("a", encoding="utf-8")
-        except OSError as exc:
-            raise StoreError(f"wire log {self.path} cannot be written: {exc}") from exc
+        self._file: IO[str] = io.StringIO()
+        if path is not None:
+            self.move_to(path)
+
+    @property
+    def n_exchanges(self) -> int:
+        """Exchanges logged so far."""
+        return self._n
+
+    def move_to(self, path: str | Path) -> None:
+        """Append what is in memory, and from now on every exchange, to the file ``path``.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._lock:
+            try:
+                file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115
+                if isinstance(self._file, io.StringIO) and not self._file.closed:
+                    file.write(self._file.getvalue())
+                    file.flush()
+            except OSError as exc:
+                raise StoreError(f"wire log {path} cannot be written: {exc}") from exc
+            self._file.close()
+            self._file, self.path = file, Path(path)
 
     def session(self, instrument: str, session: Session) -> LoggedSession:
         """Return a session that logs everything it passes on to ``session``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from hil.cli.commands.bench import bench
 from hil.cli.commands.check import check
 from hil.cli.commands.demo import demo
 from hil.cli.commands.doctor import doctor
@@ -25,6 +26,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "run": run,
     "train": train,
     "show": show,
+    "bench": bench,
     "schema": schema,
     "doctor": doctor,
 }

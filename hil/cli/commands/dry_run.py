@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from hil.cli.options import ArrayName, AsJson, Seed, Sim, StationFile
+from hil.cli.options import ArrayName, AsJson, Seed, Sim, StationFile, Virtual
 from hil.cli.output import Output
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def dry_run(
     ],
     station: StationFile,
     sim: Sim = False,
+    virtual: Virtual = False,
     array: ArrayName = None,
     seed: Seed = None,
     seeds: Annotated[
@@ -58,18 +59,24 @@ def dry_run(
     """Predict time, pulses and stress; drive nothing.
 
     A static protocol is compiled, checked against the limits and counted. An adaptive one, and a
-    training, is run on simulated arrays with several seeds: median, 5 % and 95 %.
+    training, is run on simulated arrays with several seeds: median, 5 % and 95 %. For a rig it also
+    says what runs inside the instruments and what does not.
     """
     from hil.cli.stations import open_one
 
     output = Output(as_json)
     training = is_training(file)
-    with open_one(station, array, sim=sim, seed=seed, drive=False, all_arrays=training) as session:
+    plan: list[str] = []
+    with open_one(
+        station, array, sim=sim, seed=seed, drive=False, all_arrays=training, virtual=virtual
+    ) as session:
         output.backend(session.backend_name, session.identity)
         if training:
             predicted = _train(session, file, seed, seeds)
         else:
             predicted = _run(session, file, array, seeds)
+            if not predicted.adaptive:
+                plan = _plan(session, file, array)
     how = "counted" if not predicted.adaptive else f"simulated with {len(predicted.seeds)} seeds"
     output.say(f"{predicted.name} ({predicted.kind}): {how}, nothing was driven")
     rows = []
@@ -85,9 +92,14 @@ def dry_run(
     if predicted.worst.row >= 0:
         where = predicted.worst
         output.say(f"worst voltage at row {where.row}, column {where.col} ({where.phase.lower()})")
+    for line in plan:
+        output.say(line)
     output.result(
-        {"backend": session.backend_name, "simulated": session.simulated, **predicted.as_dict()}
-    )
+        {
+            "backend": session.backend_name, "simulated": session.simulated,
+            **predicted.as_dict(), **({"plan": plan} if plan else {}),
+        }
+    )  # fmt: skip
 
 
 def _text(value: float, unit: str) -> str:
@@ -118,6 +130,17 @@ def _run(session: Session, file: str, array: str | None, seeds: int | None) -> F
             session, file, array=array, seeds=n, progress=lambda done: report(done, n),
             checking=lambda so_far: report(0.0, None, f"{so_far.steps} steps"),
         )  # fmt: skip
+
+
+def _plan(session: Session, file: str, array: str | None) -> list[str]:
+    """Return what a rig says about a static protocol before it is run, nothing for others."""
+    from hil.control.array import load_protocol
+    from hil.control.bench import Planning
+
+    backend = session.backends[session.table(array).name]
+    if not isinstance(backend, Planning):
+        return []
+    return backend.preview(load_protocol(file).programme(session.context(array)))
 
 
 def _train(session: Session, file: str, seed: int | None, seeds: int | None) -> Forecast:

@@ -14,6 +14,10 @@ from hil.cli.output import Output
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder; made when missing.")],
+    rig: Annotated[
+        bool,
+        typer.Option("--rig", help="A station of instruments and wiring, ready for --virtual."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write commented starter files into a folder.
@@ -24,7 +28,7 @@ def init(
     from hil.errors import ConfigError
 
     output = Output(as_json)
-    files = {folder / name: text for name, text in starter_files().items()}
+    files = {folder / name: text for name, text in starter_files(rig).items()}
     for path in files:
         if path.exists():
             raise ConfigError("exists already; nothing was written", path=path)
@@ -34,12 +38,13 @@ def init(
             file.write(text)
         output.say(f"wrote {path}")
     station = folder / "station.toml"
-    output.say(f"next: hil run {folder / 'protocol.toml'} --station {station} --sim")
+    how = "--virtual" if rig else "--sim"
+    output.say(f"next: hil run {folder / 'protocol.toml'} --station {station} {how}")
     output.result({"files": list(files)})
 
 
-def starter_files() -> dict[str, str]:
-    """Return the starter files: name -> text."""
+def starter_files(rig: bool = False) -> dict[str, str]:
+    """Return the starter files: name -> text; with ``rig`` the station is one of instruments."""
     from hil.config.training import STARTER
     from hil.registry import backend_factory
 
@@ -48,4 +53,6 @@ def starter_files() -> dict[str, str]:
         name: (folder / name).read_text(encoding="utf-8")
         for name in ("station.toml", "protocol.toml")
     }
+    if rig:
+        texts["station.toml"] = backend_factory("rig").templates()["rig-station.toml"]
     return {**texts, **backend_factory("sim").templates(), "training.toml": STARTER}

@@ -15,6 +15,8 @@ from hil.cli.options import (
     Seed,
     Sim,
     StationFile,
+    Virtual,
+    WireLog,
 )
 from hil.cli.output import Output
 
@@ -28,10 +30,12 @@ def run(
     protocol: ProtocolFile,
     station: StationFile,
     sim: Sim = False,
+    virtual: Virtual = False,
     array: ArrayName = None,
     out: Out = Path("runs"),
     level: LevelOption = "full",
     seed: Seed = None,
+    wire_log: WireLog = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a protocol on an array and record it."""
@@ -45,7 +49,9 @@ def run(
     load_protocol(protocol)  # a wrong file is refused before an instrument is touched
     with (
         StopGuard() as guard,
-        open_one(station, array, sim=sim, seed=seed, out=out) as session,
+        open_one(
+            station, array, sim=sim, seed=seed, out=out, virtual=virtual, wire_log=wire_log
+        ) as session,
     ):
         guard.watch(session.backends.values())
         output.backend(session.backend_name, session.identity)

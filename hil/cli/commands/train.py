@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hil.cli.options import AsJson, Out, Seed, Sim, StationFile
+from hil.cli.options import AsJson, Out, Seed, Sim, StationFile, Virtual, WireLog
 from hil.cli.output import Output
 
 
@@ -15,6 +15,7 @@ def train(
     training: Annotated[Path, typer.Argument(metavar="TRAINING", help="Training file.")],
     station: StationFile,
     sim: Sim = False,
+    virtual: Virtual = False,
     out: Out = Path("runs"),
     level: Annotated[
         str | None,
@@ -25,19 +26,27 @@ def train(
         ),
     ] = None,
     seed: Seed = None,
+    wire_log: WireLog = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a network on an array and record it."""
     from hil.cli.progress import progress
+    from hil.cli.stations import one_of
     from hil.cli.stopping import StopGuard
     from hil.config.training import load_training
     from hil.control.session import open_session
 
     output = Output(as_json)
+    one_of(sim, virtual)
     loaded = load_training(training)
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed})
-    with StopGuard() as guard, open_session(station, sim=sim, seed=seed, out=out) as session:
+    with (
+        StopGuard() as guard,
+        open_session(
+            station, sim=sim, seed=seed, out=out, virtual=virtual, wire_log=wire_log
+        ) as session,
+    ):
         guard.watch(session.backends.values())
         output.backend(session.backend_name, session.identity)
         note = ""

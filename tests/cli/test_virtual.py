@@ -1,0 +1,167 @@
+"""`--virtual`, `hil bench up` and `--wire-log` with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+from command import HIL, error_line, hil, hil_json, write
+
+from hil.record import open_run
+
+PULSES = """
+schema = 1
+kind = "ltp-ltd"
+cells = [[1, 2]]
+cycles = 1
+pulses = 3
+"""
+
+
+@pytest.fixture
+def lab(tmp_path):
+    assert hil("init", "lab", "--rig", cwd=tmp_path).returncode == 0
+    write(tmp_path / "lab", "pulses.toml", PULSES)
+    return tmp_path / "lab"
+
+
+def exchanges(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_virtual_run_says_so_first_and_in_the_run_folder(lab):
+    done = hil("run", "pulses.toml", "-s", "station.toml", "--virtual", "--wire-log", cwd=lab)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()[:2]
+    assert first.startswith("backend: rig on the virtual bench: smu: Keithley")
+    run = open_run(lab / second.removeprefix("run: "))
+    manifest = run.manifest
+    assert (manifest["backend"], manifest["simulated"]) == ("rig on the virtual bench", True)
+    assert run.verify() == ()
+    assert run.reads.num_rows == 7  # one before the first pulse
+    assert all("127.0.0.1" in i["resource"] for i in manifest["instruments"])
+    assert (run.path / "config" / "station.toml").read_bytes() == (
+        lab / "station.toml"
+    ).read_bytes()
+    # The whole session, from the identification to the safe state after the run was closed.
+    log = exchanges(run.path / "wire.jsonl")
+    assert [line["n"] for line in log] == list(range(len(log)))
+    assert log[0]["sent"] == "*IDN?"
+    assert Counter(line["instrument"] for line in log).keys() == {"smu", "mux"}
+    assert 'channel.open("allslots")' in log[-1]["sent"]
+    assert not any("error" in line for line in log)
+
+
+def test_virtual_and_simulated_runs_agree_on_a_read(lab):
+    arguments = ("run", "read-map", "-s", "station.toml", "--seed", "3")
+    bench = hil_json(*arguments, "--virtual", cwd=lab)
+    sim = hil_json(*arguments, "--sim", cwd=lab)
+    assert bench["simulated"]
+    assert bench["backend"] != sim["backend"]
+    np.testing.assert_allclose(
+        bench["outcome"]["g_siemens"], sim["outcome"]["g_siemens"], rtol=0.05
+    )
+    assert not list((lab / "runs").rglob("wire.jsonl"))
+
+
+@pytest.mark.parametrize("virtual", [True, False])
+def test_a_dry_run_prints_the_plan_of_a_rig(lab, virtual):
+    flags = ["--virtual"] if virtual else []
+    done = hil_json("dry-run", "pulses.toml", "-s", "station.toml", *flags, cwd=lab)
+    name = "rig on the virtual bench" if virtual else "rig"
+    assert (done["backend"], done["simulated"]) == (name, virtual)
+    assert done["plan"][0].startswith(f"{name}: ")
+    assert any(line.startswith("batched: ") for line in done["plan"])
+    assert any(line.startswith("predicted time: ") for line in done["plan"])
+    assert not (lab / "runs").exists()
+
+
+def test_what_excludes_virtual_is_refused_before_anything_is_made(lab):
+    for command, file in (("run", "pulses.toml"), ("train", "training.toml"),
+                          ("dry-run", "pulses.toml")):  # fmt: skip
+        said = error_line(
+            command, file, "-s", "station.toml", "--virtual", "--sim", cwd=lab, code=2
+        )
+        assert "--sim and --virtual exclude each other" in said
+    write(lab, "sim.toml", 'schema = 1\nbackend = "sim"\n[[array]]\nrows = 2\ncols = 2\n'
+                           'device = "nonlinear"\n')  # fmt: skip
+    said = error_line("run", "read-map", "-s", "sim.toml", "--virtual", cwd=lab, code=3)
+    assert "backend 'sim' has no instruments to emulate" in said
+    said = error_line(
+        "run", "read-map", "-s", "station.toml", "--sim", "--wire-log", cwd=lab, code=3
+    )
+    assert "no instruments whose exchanges could be logged" in said
+    write(lab, "bare.toml", 'schema = 1\n[[array]]\nrows = 2\ncols = 2\ndevice = "nonlinear"\n')
+    said = error_line("bench", "up", "bare.toml", cwd=lab, code=3)
+    assert "needs [[instrument]] tables" in said
+    assert not (lab / "runs").exists()
+
+
+def test_without_lupa_the_extra_is_named(lab):
+    code = (
+        "import sys\nsys.modules['lupa'] = None\nfrom hil.cli.main import main\n"
+        "main(['run', 'read-map', '--station', 'station.toml', '--virtual'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=lab, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 5
+    assert "pip install 'synapse-hil[bench]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_wire_log_of_a_session_that_could_not_begin_is_kept(lab):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer():
+            link, _ = server.accept()
+            with link:
+                link.recv(64)
+                link.sendall(b"Somebody Else,Model 1,2,3\n")
+                link.recv(64)
+
+        other = threading.Thread(target=answer)
+        other.start()
+        text = (lab / "station.toml").read_text(encoding="utf-8")
+        write(lab, "other.toml", text.replace("192.168.0.5::5025", f"127.0.0.1::{port}"))
+        done = hil("run", "read-map", "-s", "other.toml", "--wire-log", cwd=lab)
+        other.join(20)
+    assert done.returncode == 5
+    assert "'Somebody Else,Model 1,2,3'" in done.stderr
+    (kept,) = (lab / "runs").iterdir()  # the log, and no run
+    assert f"wire log: runs{os.sep}{kept.name}" in done.stderr
+    assert exchanges(kept)[0]["reply"] == "Somebody Else,Model 1,2,3"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C to one process alone on Windows")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_bench_that_is_up_answers_on_its_resources_until_it_is_stopped(lab, number):
+    process = subprocess.Popen(
+        [*HIL, "bench", "up", "station.toml", "--json"], cwd=lab, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        resources = json.loads(process.stdout.readline())
+        assert resources.keys() == {"smu", "mux"}
+        for name, model in (("smu", "26"), ("mux", "707B")):
+            _, host, port, _ = resources[name].split("::")
+            with socket.create_connection((host, int(port)), timeout=10) as link:
+                link.sendall(b"*IDN?\n")
+                assert model in link.makefile().readline()
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert stdout == ""
+    assert "Traceback" not in stderr
