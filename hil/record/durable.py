@@ -67,6 +67,11 @@ def create(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _BINARY, 0o644)
 
 
+def open_to_append(path: Path) -> int:
+    """Open an existing file for appending and return its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | _BINARY)
+
+
 def write_all(fd: int, content: bytes | memoryview) -> None:
     """Write all of ``content``: a short write is carried on, and one that stalls is an error."""
     view = memoryview(content)

@@ -190,17 +190,9 @@ class SegmentWriter:
         if not self._folder.exists():
             self._folder.mkdir()
             durable.sync_folder(self._folder.parent)
-        path = self.path
-        fd = durable.create(path)
-        try:
-            durable.write_all(fd, _prologue(self.table))
-            durable.sync(fd)
-            durable.sync_folder(self._folder)
-        except OSError:
-            os.close(fd)
-            path.unlink()  # so that the next attempt can use the number, and no empty file stays
-            raise
-        self._fd = fd
+        # Its name appears together with its first bytes, so that a killed run leaves no empty file.
+        durable.write_new(self.path, _prologue(self.table))
+        self._fd = durable.open_to_append(self.path)
         self._bytes = len(_prologue(self.table))
         self._segment_rows = 0
         self._hash = hashlib.sha256(_prologue(self.table))
