@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from hil.control.session import Session
+    from hil.program import PulseBlock
 
 
 @contextmanager
@@ -59,3 +60,30 @@ def one_of(sim: bool, virtual: bool) -> None:
     """Refuse ``--sim`` together with ``--virtual``."""
     if sim and virtual:
         raise typer.BadParameter("--sim and --virtual exclude each other")
+
+
+def plan_of(
+    session: Session, protocol: str, array: str | None, check: Callable[[], None] | None = None
+) -> list[str]:
+    """Return what a rig says about a static protocol before it is run, nothing for others.
+
+    ``check`` is called before every block is planned; it may raise to end the work.
+
+    Raises:
+        LimitError: the rig cannot do it.
+    """
+    from hil.control.array import load_protocol
+    from hil.control.bench import Planning
+
+    backend = session.backends[session.table(array).name]
+    procedure = load_protocol(protocol)
+    if procedure.adaptive or not isinstance(backend, Planning):
+        return []
+
+    def blocks() -> Iterator[PulseBlock]:
+        for block in procedure.programme(session.context(array)):
+            if check is not None:
+                check()
+            yield block
+
+    return backend.preview(blocks())

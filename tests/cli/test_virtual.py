@@ -13,8 +13,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from command import HIL, error_line, hil, hil_json, write
+from command import HIL, hil, hil_json, write
 
+from hil.cli.commands.init import starter_files
+from hil.cli.main import main
+from hil.control.session import open_session
 from hil.record import open_run
 
 PULSES = """
@@ -25,12 +28,38 @@ cycles = 1
 pulses = 3
 """
 
+TRAINING = """
+schema = 1
+name = "small"
+baseline = false
+[dataset]
+kind = "npz"
+file = "data.npz"
+train_limit = 12
+test_limit = 2
+[network]
+hidden = []
+[schedule]
+epochs = 1
+[characterise]
+devices = 1
+pulses = 8
+"""
+
 
 @pytest.fixture
 def lab(tmp_path):
-    assert hil("init", "lab", "--rig", cwd=tmp_path).returncode == 0
-    write(tmp_path / "lab", "pulses.toml", PULSES)
-    return tmp_path / "lab"
+    for name, text in starter_files(rig=True).items():
+        write(tmp_path, name, text)
+    write(tmp_path, "pulses.toml", PULSES)
+    return tmp_path
+
+
+def test_init_writes_the_station_of_a_rig(lab):
+    done = hil("init", "new", "--rig", cwd=lab)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(" --virtual")
+    assert (lab / "new" / "station.toml").read_bytes() == (lab / "station.toml").read_bytes()
 
 
 def exchanges(path):
@@ -42,6 +71,7 @@ def test_a_virtual_run_says_so_first_and_in_the_run_folder(lab):
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()[:2]
     assert first.startswith("backend: rig on the virtual bench: smu: Keithley")
+    assert "batched: all pulses" in done.stdout  # the plan, before the first pulse
     run = open_run(lab / second.removeprefix("run: "))
     manifest = run.manifest
     assert (manifest["backend"], manifest["simulated"]) == ("rig on the virtual bench", True)
@@ -61,15 +91,29 @@ def test_a_virtual_run_says_so_first_and_in_the_run_folder(lab):
 
 
 def test_virtual_and_simulated_runs_agree_on_a_read(lab):
-    arguments = ("run", "read-map", "-s", "station.toml", "--seed", "3")
-    bench = hil_json(*arguments, "--virtual", cwd=lab)
-    sim = hil_json(*arguments, "--sim", cwd=lab)
+    bench = hil_json("run", "read-map", "-s", "station.toml", "--seed", "3", "--virtual", cwd=lab)
+    with open_session(lab / "station.toml", sim=True, seed=3, out=lab / "sim") as session:
+        sim = session.run_protocol("read-map")
     assert bench["simulated"]
-    assert bench["backend"] != sim["backend"]
-    np.testing.assert_allclose(
-        bench["outcome"]["g_siemens"], sim["outcome"]["g_siemens"], rtol=0.05
-    )
+    assert bench["backend"] != sim.backend
+    g_siemens = sim.result.outcome["g_siemens"]
+    np.testing.assert_allclose(bench["outcome"]["g_siemens"], g_siemens, rtol=0.05)
     assert not list((lab / "runs").rglob("wire.jsonl"))
+
+
+def test_a_network_learns_on_the_virtual_bench(lab):
+    rng = np.random.default_rng(0)
+    x = rng.random((60, 2))
+    np.savez(lab / "data.npz", x_train=x, y_train=(x[:, 0] > x[:, 1]).astype(np.int64))
+    write(lab, "small.toml", TRAINING)
+    found = hil_json(
+        "train", "small.toml", "-s", "station.toml", "--virtual", "--wire-log", cwd=lab
+    )
+    assert found["simulated"]
+    run = open_run(lab / found["run"])
+    assert (run.status, run.manifest["backend"]) == ("done", "rig on the virtual bench")
+    assert found["pulses"]["write"] > 0
+    assert len(exchanges(run.path / "wire.jsonl")) > 100
 
 
 @pytest.mark.parametrize("virtual", [True, False])
@@ -84,25 +128,37 @@ def test_a_dry_run_prints_the_plan_of_a_rig(lab, virtual):
     assert not (lab / "runs").exists()
 
 
-def test_what_excludes_virtual_is_refused_before_anything_is_made(lab):
-    for command, file in (("run", "pulses.toml"), ("train", "training.toml"),
-                          ("dry-run", "pulses.toml")):  # fmt: skip
-        said = error_line(
-            command, file, "-s", "station.toml", "--virtual", "--sim", cwd=lab, code=2
-        )
-        assert "--sim and --virtual exclude each other" in said
-    write(lab, "sim.toml", 'schema = 1\nbackend = "sim"\n[[array]]\nrows = 2\ncols = 2\n'
-                           'device = "nonlinear"\n')  # fmt: skip
-    said = error_line("run", "read-map", "-s", "sim.toml", "--virtual", cwd=lab, code=3)
+@pytest.fixture
+def refused(lab, monkeypatch, capsys):
+    """Run a command that must fail with a code; return the line that says why."""
+    monkeypatch.chdir(lab)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back afterwards
+
+    def run(code, *arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == code
+        assert not (lab / "runs").exists()
+        return capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["run read-map", "train training.toml", "dry-run read-map"])
+def test_sim_and_virtual_exclude_each_other(refused, command):
+    said = refused(2, *command.split(), "-s", "station.toml", "--virtual", "--sim")
+    assert "--sim and --virtual exclude each other" in said
+
+
+def test_what_has_no_instruments_has_no_bench_and_no_wire_log(lab, refused):
+    array = '[[array]]\nrows = 2\ncols = 2\ndevice = "nonlinear"\n'
+    write(lab, "sim.toml", f'schema = 1\nbackend = "sim"\n{array}')
+    write(lab, "bare.toml", f"schema = 1\n{array}")
+    said = refused(3, "run", "read-map", "-s", "sim.toml", "--virtual")
     assert "backend 'sim' has no instruments to emulate" in said
-    said = error_line(
-        "run", "read-map", "-s", "station.toml", "--sim", "--wire-log", cwd=lab, code=3
-    )
+    said = refused(3, "run", "read-map", "-s", "station.toml", "--sim", "--wire-log")
     assert "no instruments whose exchanges could be logged" in said
-    write(lab, "bare.toml", 'schema = 1\n[[array]]\nrows = 2\ncols = 2\ndevice = "nonlinear"\n')
-    said = error_line("bench", "up", "bare.toml", cwd=lab, code=3)
-    assert "needs [[instrument]] tables" in said
-    assert not (lab / "runs").exists()
+    assert "needs [[instrument]] tables" in refused(3, "bench", "up", "bare.toml")
 
 
 def test_without_lupa_the_extra_is_named(lab):

@@ -62,7 +62,7 @@ def dry_run(
     training, is run on simulated arrays with several seeds: median, 5 % and 95 %. For a rig it also
     says what runs inside the instruments and what does not.
     """
-    from hil.cli.stations import open_one
+    from hil.cli.stations import open_one, plan_of
 
     output = Output(as_json)
     training = is_training(file)
@@ -75,8 +75,7 @@ def dry_run(
             predicted = _train(session, file, seed, seeds)
         else:
             predicted = _run(session, file, array, seeds)
-            if not predicted.adaptive:
-                plan = _plan(session, file, array)
+            plan = plan_of(session, file, array)
     how = "counted" if not predicted.adaptive else f"simulated with {len(predicted.seeds)} seeds"
     output.say(f"{predicted.name} ({predicted.kind}): {how}, nothing was driven")
     rows = []
@@ -130,17 +129,6 @@ def _run(session: Session, file: str, array: str | None, seeds: int | None) -> F
             session, file, array=array, seeds=n, progress=lambda done: report(done, n),
             checking=lambda so_far: report(0.0, None, f"{so_far.steps} steps"),
         )  # fmt: skip
-
-
-def _plan(session: Session, file: str, array: str | None) -> list[str]:
-    """Return what a rig says about a static protocol before it is run, nothing for others."""
-    from hil.control.array import load_protocol
-    from hil.control.bench import Planning
-
-    backend = session.backends[session.table(array).name]
-    if not isinstance(backend, Planning):
-        return []
-    return backend.preview(load_protocol(file).programme(session.context(array)))
 
 
 def _train(session: Session, file: str, seed: int | None, seeds: int | None) -> Forecast:

@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Run a protocol on an array and record it."""
     from hil.cli.progress import progress
-    from hil.cli.stations import open_one
+    from hil.cli.stations import open_one, plan_of
     from hil.cli.stopping import StopGuard
     from hil.control.array import load_protocol
     from hil.units import format_quantity
@@ -57,11 +57,15 @@ def run(
         output.backend(session.backend_name, session.identity)
         with progress("driving", guard.check) as report:
             seconds = done_s = 0.0
+            plan: list[str] = []
 
             def started(folder: Path, predicted_s: float | None) -> None:
                 nonlocal seconds
                 seconds = predicted_s or 0.0
                 output.say(f"run: {folder}")
+                plan.extend(plan_of(session, protocol, array, guard.check))
+                for line in plan:
+                    output.say(line)
 
             def block_done(block: PulseBlock) -> None:
                 nonlocal done_s
@@ -89,7 +93,7 @@ def run(
             "run": ran.run, "status": "done", "protocol": result.name, "kind": result.kind,
             "blocks": result.n_blocks, "device_pulses": result.n_device_pulses,
             "readings": result.n_readings, "duration_s": result.duration_s,
-            "outcome": short(result.outcome),
+            "outcome": short(result.outcome), **({"plan": plan} if plan else {}),
         }
     )  # fmt: skip
 
