@@ -22,6 +22,7 @@ from hil.control.bench import WIRE_LOG, reach
 from hil.control.dryrun import Exposure, check_and_count
 from hil.control.opening import default_pairs, make_backend
 from hil.control.recorder import Recorder
+from hil.control.reports import RunReport, TrainReport
 from hil.control.runfiles import (
     Prepared,
     noting,
@@ -30,7 +31,6 @@ from hil.control.runfiles import (
     store_result,
     store_training,
 )
-from hil.control.runner import ProcedureResult
 from hil.errors import ConfigError, RunInterrupted
 from hil.operating import OperatingPoint
 from hil.pairs import PairMap
@@ -42,34 +42,11 @@ if TYPE_CHECKING:
     from hil.control.bench import WireLog
     from hil.control.placement import Site
     from hil.control.trainer import OnEvent, OnProgress
-    from hil.control.training import TrainingResult
     from hil.record.folder import Kind, RunFolder
 
 
 #: What a training records by default: per operation where there are millions of pulses.
 TRAINING_LEVELS: Final = dict.fromkeys(("forward", "backward", "update", "refresh"), "operation")
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """A protocol that was run: where it is recorded and what it gave."""
-
-    run: Path
-    backend: str
-    identity: str
-    simulated: bool
-    result: ProcedureResult
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """A training that was run: where it is recorded and what it gave."""
-
-    run: Path
-    backend: str
-    identity: str
-    simulated: bool
-    result: TrainingResult
 
 
 @dataclass

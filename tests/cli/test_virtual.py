@@ -199,6 +199,33 @@ def test_the_wire_log_of_a_session_that_could_not_begin_is_kept(lab):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C to one process alone on Windows")
+def test_ctrl_c_leaves_the_virtual_rig_safe_and_the_run_closed(lab):
+    write(lab, "long.toml", PULSES.replace("cycles = 1", "cycles = 200"))
+    process = subprocess.Popen(
+        [*HIL, "run", "long.toml", "-s", "station.toml", "--virtual", "--wire-log"], cwd=lab,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        folder = None
+        for line in process.stdout:
+            folder = line.removeprefix("run: ").strip() if line.startswith("run: ") else folder
+            if line.startswith("batched: "):
+                break
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, stderr
+    run = open_run(lab / folder)
+    assert (run.status, run.problems) == ("interrupted", ())
+    *_, outputs, relays = exchanges(run.path / "wire.jsonl")
+    assert "source.output" in outputs["sent"]
+    assert {float(value) for value in outputs["reply"].split()} == {0.0}
+    assert relays["reply"].startswith("nil")  # no crosspoint is closed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C to one process alone on Windows")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_bench_that_is_up_answers_on_its_resources_until_it_is_stopped(lab, number):
     process = subprocess.Popen(

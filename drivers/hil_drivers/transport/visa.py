@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -77,7 +78,10 @@ class VisaSession:
             ) from exc
         chosen = choose_library(resource, library)
         try:
-            manager = pyvisa.ResourceManager(chosen)
+            # PyVISA-py warns of every optional library that is missing, used here or not.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                manager = pyvisa.ResourceManager(chosen)
         except (OSError, ValueError, ImportError) as exc:
             raise BackendUnavailable(f"{resource}: VISA library {chosen} cannot be used: {exc}"
                                      ) from exc  # fmt: skip
