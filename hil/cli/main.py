@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -66,7 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows is not UTF-8 by itself
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    sys.exit(_run(args, JSON_FLAG in args))
+    try:
+        code = _run(args, JSON_FLAG in args)
+    except KeyboardInterrupt:  # one more signal while the first was being reported
+        code = failures.INTERRUPTED
+    if code == failures.INTERRUPTED:
+        # All is closed and reported; a further signal would only change the exit code.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _run(args: list[str], as_json: bool) -> int:
