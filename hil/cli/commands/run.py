@@ -63,7 +63,9 @@ def run(
                 nonlocal seconds
                 seconds = predicted_s or 0.0
                 output.say(f"run: {folder}")
-                plan.extend(plan_of(session, protocol, array, guard.check))
+                plan.extend(
+                    plan_of(session, protocol, array, lambda: report(0.0, None, "planning"))
+                )
                 for line in plan:
                     output.say(line)
 
