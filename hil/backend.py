@@ -66,7 +66,10 @@ class Backend(ABC):
 
     @abstractmethod
     def _execute(self, block: PulseBlock) -> MeasurementBlock:
-        """Drive the block and return exactly the readings that it promises."""
+        """Drive the block and return exactly the readings that it promises.
+
+        The readings' arrays are given away: once recorded they are read-only.
+        """
 
     @abstractmethod
     def _safe_state(self) -> None:

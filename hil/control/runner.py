@@ -8,6 +8,7 @@ from typing import Any
 
 from hil.backend import Backend
 from hil.control.recorder import Recorder
+from hil.errors import RunInterrupted
 from hil.measurement import MeasurementBlock
 from hil.operating import OperatingPoint
 from hil.procedure import ArrayContext, Outcome, Procedure
@@ -59,9 +60,16 @@ class Runner:
         return readings
 
     def programme(self, programme: Programme) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:
-        """Check a static programme whole, then drive, record and yield block after block."""
+        """Check a static programme whole, then drive, record and yield block after block.
+
+        Raises:
+            LimitError: a step is out of range; nothing was driven.
+            RunInterrupted: a stop was requested; the array is in the safe state.
+        """
         self.backend.check(programme)
         yield from self._drive(iter(programme))
+        if self.backend.was_stopped:
+            raise RunInterrupted("stopped on request, in the safe state")
 
     def _drive(self, blocks: Iterator[PulseBlock]) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:
         backend, recorder = self.backend, self.recorder

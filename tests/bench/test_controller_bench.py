@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -177,3 +179,26 @@ def usable_cores() -> float:
         return time.perf_counter() - start
 
     return 2 * min(seconds(1) for _ in range(5)) / float(np.median([seconds(2) for _ in range(5)]))
+
+
+def test_recording_of_a_whole_run_as_a_command(tmp_path, show):
+    station = tmp_path / "station.toml"
+    station.write_text(
+        'schema = 1\n[[array]]\nrows = 32\ncols = 32\ndevice = "nonlinear"\n', encoding="utf-8"
+    )
+
+    def run(level: str) -> float:
+        command = [sys.executable, "-m", "hil.cli.main", "run", "ltp-ltd", "--sim", "--json"]
+        command += ["--station", str(station), "--level", level, "--out", str(tmp_path / "runs")]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path)
+        assert b'"device_pulses": 204800' in done.stdout
+        return time.perf_counter() - start
+
+    run("off")
+    seconds = {level: min(run(level) for _ in range(3)) for level in ("off", "full")}
+    show(
+        f"hil run ltp-ltd on 32 x 32, 411 648 rows: {seconds['full']:.2f} s recorded in full, "
+        f"{seconds['off']:.2f} s unrecorded; overhead "
+        f"{100 * (seconds['full'] / seconds['off'] - 1):.0f} %"
+    )

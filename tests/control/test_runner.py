@@ -174,3 +174,10 @@ def test_the_phase_of_a_block_is_recorded(backend, tmp_path):
         array = SynapseArray(backend, OperatingPoint(), recorder=Recorder(folder))
         array.program(np.ones((3, 4), dtype=int), phase=Phase.REFRESH)
     assert set(open_run(folder.path).pulses.to_pydict()["phase"]) == {int(Phase.REFRESH)}
+
+
+def test_a_read_that_is_stopped_is_an_error_not_a_half_read_array(backend):
+    backend.request_stop()
+    with pytest.raises(RunInterrupted):
+        SynapseArray(backend, OperatingPoint()).read()
+    assert not np.isnan(SynapseArray(backend, OperatingPoint()).read()).any()
