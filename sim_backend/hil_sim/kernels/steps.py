@@ -193,7 +193,7 @@ def erase_rows(
     return any_erased
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def run_steps(
     first: int, last: int, state: Any, level_v: Any, width_s: Any, rise_s: Any, fall_s: Any,
     gap_s: Any, overhead_s: float, repeat: Any, sense: Any, compliance_a: Any, rows: Any,
