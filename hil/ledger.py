@@ -120,7 +120,8 @@ class Ledger:
         v2s = self.selected_v2s + np.maximum(
             self.row_v2s[:, None] + self.col_v2s[None, :] - self.selected_v2s / 2, 0.0
         )
-        return v2s * self.g_last_siemens
+        energy: NDArray[np.float64] = v2s * self.g_last_siemens
+        return energy
 
     def copy(self) -> Ledger:
         """Return an independent copy."""

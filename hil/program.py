@@ -10,15 +10,18 @@ time; a *programme* is a stream of blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hil.errors import ProtocolError
 from hil.geometry import ArrayGeometry
+
+if TYPE_CHECKING:
+    from hil.template import BlockTemplate
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -65,7 +68,6 @@ class SensePlan:
     delay_s: float = 0.0
 
 
-_GROUND: Final = np.uint8(LineState.GROUND)
 DEFAULT_SENSE: Final = SensePlan()
 
 
@@ -163,7 +165,7 @@ class PulseBlock:
             raise ProtocolError("compliance must be above 0 A (inf = none)", field="compliance_a")
         return cls(
             phase, state_, level, width, per_step["rise_s"], per_step["fall_s"], per_step["gap_s"],
-            compliance, repeat_, sense_, _frozen(selected_), sensing, target_,
+            compliance, repeat_, sense_, frozen(selected_), sensing, target_,
         )  # fmt: skip
 
     @property
@@ -215,7 +217,8 @@ class PulseBlock:
         )  # fmt: skip
 
 
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return ``array``, made read-only."""
     array.setflags(write=False)
     return array
 
@@ -224,7 +227,7 @@ def _column(
     value: ArrayLike, dtype: Any, ndim: int, name: str, shape: tuple[int, ...] | None = None
 ) -> NDArray[Any]:
     if shape is not None and isinstance(value, float | int):  # much quicker than broadcasting
-        return _frozen(np.full(shape, value, dtype=dtype))
+        return frozen(np.full(shape, value, dtype=dtype))
     try:
         array = np.asarray(value, dtype=dtype)
         if shape is not None and array.shape != shape:
@@ -233,7 +236,7 @@ def _column(
         raise ProtocolError(f"cannot make an array of shape {shape}: {exc}", field=name) from exc
     if array.ndim != ndim:
         raise ProtocolError(f"has {array.ndim} dimensions, needs {ndim}", field=name)
-    return _frozen(np.ascontiguousarray(array))
+    return frozen(np.ascontiguousarray(array))
 
 
 def split(block: PulseBlock, max_steps: int, max_block_s: float) -> Iterator[PulseBlock]:
@@ -298,159 +301,6 @@ class Programme:
             yield from other
 
         return Programme(both, self.name or other.name)
-
-
-@dataclass(eq=False)
-class BlockTemplate:
-    """The static part of a block, checked once per backend; :meth:`fill` gives cheap blocks.
-
-    Levels and widths of a filled block stay inside ``bounds``: for every line, levels between
-    ``level_lo_v`` and ``level_hi_v`` and widths up to the block's. The limits are checked for the
-    worst combination of these bounds, so that a filled block needs no further check.
-
-    Attributes:
-        block: the static block; its levels and widths are the bound with the largest magnitude.
-        level_lo_v, level_hi_v: (n_steps, n_lines) volts.
-        off_state, off_level_v: what :meth:`fill_bits` gives a line whose bit is 0; None = ground.
-        corners: blocks that are checked in place of the bounds, for templates that switch lines.
-        checked_by: the limit checkers that have passed it.
-    """
-
-    block: PulseBlock
-    level_lo_v: FloatArray
-    level_hi_v: FloatArray
-    off_state: NDArray[np.uint8] | None = None
-    off_level_v: FloatArray | None = None
-    corners: tuple[PulseBlock, ...] = ()
-    checked_by: set[object] = field(init=False, default_factory=set)
-    _readings: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._readings = self.block.n_readings
-        self.level_lo_v = _frozen(np.minimum(self.level_lo_v, 0.0))
-        self.level_hi_v = _frozen(np.maximum(self.level_hi_v, 0.0))
-
-    @classmethod
-    def around(cls, block: PulseBlock) -> BlockTemplate:
-        """Return the template of all blocks with levels and widths between 0 and ``block``'s."""
-        return cls(block, np.minimum(block.level_v, 0.0), np.maximum(block.level_v, 0.0))
-
-    @classmethod
-    def switching(
-        cls,
-        on: PulseBlock,
-        off_state: NDArray[np.uint8],
-        off_level_v: FloatArray,
-        corners: tuple[PulseBlock, ...],
-    ) -> BlockTemplate:
-        """Return the template in which each line is as in ``on`` or as in the off arrays.
-
-        ``corners`` are the combinations that hold the worst cases (all on, rows alone, columns
-        alone, none); each is checked as a block of its own.
-        """
-        grounded = bool((off_state == LineState.GROUND).all())
-        return cls(
-            on,
-            np.minimum(on.level_v, off_level_v),
-            np.maximum(on.level_v, off_level_v),
-            None if grounded else off_state,
-            None if grounded else off_level_v,
-            corners,
-        )
-
-    def fill_bits(self, on: BoolArray) -> PulseBlock:
-        """Return the block with every line on or off; in bounds by construction.
-
-        ``on`` is (n_steps, n_lines) and becomes the block's selected set.
-        """
-        base = self.block
-        if on.shape != base.state.shape:
-            raise ProtocolError(f"shape {on.shape}, template {base.state.shape}", field="bits")
-        if self.off_state is None or self.off_level_v is None:
-            level = base.level_v * on
-            state = np.where(on, base.state, _GROUND)
-        else:
-            level = np.where(on, base.level_v, self.off_level_v)
-            state = np.where(on, base.state, self.off_state)
-        return PulseBlock(
-            base.phase, _frozen(state), _frozen(level), base.width_s, base.rise_s, base.fall_s,
-            base.gap_s, base.compliance_a, base.repeat, base.sense, _frozen(on), base.sensing,
-            base.target, self,
-        )  # fmt: skip
-
-    @property
-    def n_readings(self) -> int:
-        """Readings that a filled block promises."""
-        return self._readings
-
-    def fill(
-        self,
-        *,
-        level_v: FloatArray | None = None,
-        width_s: FloatArray | None = None,
-        state: NDArray[np.uint8] | None = None,
-        selected: BoolArray | None = None,
-        target: NDArray[np.int64] | None = None,
-    ) -> PulseBlock:
-        """Return a block with other levels, widths or states inside the bounds.
-
-        ``state`` may only turn a driven line to GROUND. The arrays are taken over, not copied: the
-        caller gives up writing to them.
-
-        Raises:
-            ProtocolError: a value is outside the template's bounds, or has another shape.
-        """
-        base = self.block
-        if level_v is None:
-            level_v = base.level_v
-        elif level_v.shape != base.level_v.shape:
-            raise ProtocolError(
-                f"shape {level_v.shape}, template {base.level_v.shape}", field="level_v"
-            )
-        elif not _within(level_v, self.level_lo_v, self.level_hi_v):
-            raise ProtocolError("a level is NaN or outside the template's bounds", field="level_v")
-        if width_s is None:
-            width_s = base.width_s
-        elif width_s.shape != base.width_s.shape:
-            raise ProtocolError(
-                f"shape {width_s.shape}, template {base.width_s.shape}", field="width_s"
-            )
-        elif not _within_widths(width_s, base.width_s):
-            raise ProtocolError("a width is NaN or outside the template's bounds", field="width_s")
-        if state is None:
-            state = base.state
-        elif (
-            state.shape != base.state.shape
-            or not ((state == base.state) | (state == LineState.GROUND)).all()
-        ):
-            raise ProtocolError("a state may only turn to GROUND in a template", field="state")
-        if selected is None:
-            selected = base.selected
-        elif selected.shape != base.selected.shape:
-            raise ProtocolError(
-                f"shape {selected.shape}, template {base.selected.shape}", field="selected"
-            )
-        if target is None:
-            target = base.target
-        return PulseBlock(
-            base.phase, _frozen(state), _frozen(level_v), _frozen(width_s), base.rise_s,
-            base.fall_s, base.gap_s, base.compliance_a, base.repeat, base.sense, _frozen(selected),
-            base.sensing, _frozen(target), self,
-        )  # fmt: skip
-
-
-def _within(values: FloatArray, low: FloatArray, high: FloatArray) -> bool:
-    from hil import _kernels
-
-    return bool(_kernels.within(values, low, high))
-
-
-def _within_widths(width_s: FloatArray, longest_s: FloatArray) -> bool:
-    if width_s.ndim == 1:
-        return bool((width_s >= 0.0).all() and (width_s <= longest_s).all())
-    from hil import _kernels
-
-    return bool(_kernels.within_widths(width_s, longest_s))
 
 
 def line_levels(geometry: ArrayGeometry, n_steps: int) -> tuple[NDArray[np.uint8], FloatArray]:

@@ -62,7 +62,8 @@ class DriveTable(Table):
         """Return the operating point in SI units."""
         sense = self.sense
         return OperatingPoint(
-            g_min_siemens=self.g_min, g_max_siemens=self.g_max, read_v=self.read_voltage, read_s=self.read_width,
+            g_min_siemens=self.g_min, g_max_siemens=self.g_max,
+            read_v=self.read_voltage, read_s=self.read_width,
             potentiate_v=self.potentiate_voltage, depress_v=self.depress_voltage,
             write_s=self.write_width, erase_v=self.erase_voltage, erase_s=self.erase_width,
             form_v=self.form_voltage, form_s=self.form_width,

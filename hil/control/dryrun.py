@@ -18,14 +18,8 @@ from hil.capabilities import Capabilities
 from hil.geometry import ArrayGeometry, PortLines
 from hil.ledger import Ledger
 from hil.procedure import ArrayContext, Procedure
-from hil.program import (
-    READING_PHASES,
-    BlockTemplate,
-    LineState,
-    Phase,
-    Programme,
-    PulseBlock,
-)
+from hil.program import READING_PHASES, LineState, Phase, Programme, PulseBlock
+from hil.template import BlockTemplate
 
 #: Bytes of a recorded row after compression: the bulk figure of long runs of this store.
 ROW_BYTES: Final = 26

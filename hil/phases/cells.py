@@ -15,7 +15,8 @@ from hil.measurement import MeasurementBlock
 from hil.operating import OperatingPoint
 from hil.phases.lowering import lower_for
 from hil.phases.reading import read_rows
-from hil.program import BlockTemplate, BoolArray, FloatArray, Phase, PulseBlock, split
+from hil.program import BoolArray, FloatArray, Phase, PulseBlock, split
+from hil.template import BlockTemplate
 
 Indices = NDArray[np.int64]
 _PER_STEP = ("state", "level_v", "width_s", "rise_s", "fall_s", "gap_s", "repeat", "sense",

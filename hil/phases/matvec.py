@@ -20,7 +20,8 @@ from hil.operating import OperatingPoint
 from hil.phases.decode import target_charge_coulomb
 from hil.phases.lowering import lower_for
 from hil.phases.schemes import open_gates
-from hil.program import BlockTemplate, FloatArray, LineState, Phase, PulseBlock, line_levels
+from hil.program import FloatArray, LineState, Phase, PulseBlock, line_levels
+from hil.template import BlockTemplate
 
 Indices = NDArray[np.int64]
 

@@ -11,15 +11,8 @@ from hil.errors import ProtocolError
 from hil.geometry import ArrayGeometry
 from hil.operating import OperatingPoint
 from hil.phases.schemes import write_levels
-from hil.program import (
-    BlockTemplate,
-    BoolArray,
-    FloatArray,
-    LineState,
-    Phase,
-    PulseBlock,
-    line_levels,
-)  # fmt: skip
+from hil.program import BoolArray, FloatArray, LineState, Phase, PulseBlock, line_levels
+from hil.template import BlockTemplate  # fmt: skip
 
 Indices = NDArray[np.int64]
 

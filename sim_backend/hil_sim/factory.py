@@ -111,7 +111,7 @@ class SimFactory:
         return {"device": Device.model_json_schema()}
 
     def device_text(self, name: str) -> str:
-        """Return the file of a shipped preset, to be stored with a run; ConfigError for no preset."""
+        """Return the file of a shipped preset, stored with a run; ConfigError for no preset."""
         return preset_text(name)
 
     def templates(self) -> Mapping[str, str]:

@@ -25,8 +25,9 @@ from hil.geometry import ArrayGeometry
 from hil.operating import OperatingPoint
 from hil.phases.reading import read_rows
 from hil.phases.writing import program_counts, pulse_train
-from hil.program import BlockTemplate, Phase, PulseBlock, line_levels
+from hil.program import Phase, PulseBlock, line_levels
 from hil.record import RunFolder
+from hil.template import BlockTemplate
 
 
 def median_s(call: Callable[[], object], n: int) -> float:

@@ -13,7 +13,8 @@ from hil_sim.models.device import Device, load_device
 from numba import njit
 
 from hil.geometry import ArrayGeometry
-from hil.program import BlockTemplate, LineState, Phase, PulseBlock, line_levels
+from hil.program import LineState, Phase, PulseBlock, line_levels
+from hil.template import BlockTemplate
 
 V_WRITE, WIDTH_S = 2.0, 1e-6
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from hil.errors import ProtocolError
 from hil.geometry import ArrayGeometry
-from hil.program import BlockTemplate, LineState, Phase, Programme, PulseBlock, line_levels, split
+from hil.program import LineState, Phase, Programme, PulseBlock, line_levels, split
+from hil.template import BlockTemplate
 
 
 def block_of(repeats, width_s=1e-3, phase=Phase.PROGRAM, gap_s=0.0):

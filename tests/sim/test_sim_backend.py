@@ -15,7 +15,8 @@ from hil.capabilities import Capabilities, Range
 from hil.errors import ConfigError, LimitError
 from hil.geometry import ONE_T_ONE_R, ArrayGeometry
 from hil.measurement import Status
-from hil.program import BlockTemplate, Phase, PulseBlock, SensePlan, split
+from hil.program import Phase, PulseBlock, SensePlan, split
+from hil.template import BlockTemplate
 
 
 def test_the_clock_advances_by_the_periods_of_the_steps(bench):
@@ -187,5 +188,5 @@ def test_a_mimicked_rig_takes_its_time(bench):
 
 @pytest.mark.parametrize("wrong", [2e-4, 1e-7])
 def test_starting_conductances_outside_the_device_range_are_refused(bench, wrong):
-    with pytest.raises(ConfigError, match="the device has 1e-06 to 0.0001 S"):
+    with pytest.raises(ConfigError, match=r"the device has 1e-06 to 0\.0001 S"):
         bench("ideal", 2, 2, g0=wrong)
