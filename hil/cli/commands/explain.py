@@ -55,14 +55,14 @@ def explain(
         blocks = _blocks(session, procedure, array)
         how = "one simulated run" if procedure.adaptive else "compiled, not driven"
         output.say(f"{procedure.name} ({procedure.kind}): {how}")
+        if plot is not None:
+            plot_lines(blocks, geometry, plot, cell=chosen)
+            output.say(f"picture: {plot}")
         if as_json:
             listed = [e.to_dict() for e in islice(list_events(blocks, geometry, chosen), events)]
         else:
             for line in render_events(blocks, geometry, chosen, max_events=events):
                 output.say(line)
-        if plot is not None:
-            plot_lines(blocks, geometry, plot, cell=chosen)
-            output.say(f"picture: {plot}")
     if as_json:
         output.result(
             {
