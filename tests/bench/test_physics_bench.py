@@ -12,7 +12,12 @@ from hil_sim.backend import SimBackend
 from hil_sim.models.device import Device, load_device
 from numba import njit
 
+from hil.control.array import SynapseArray
 from hil.geometry import ArrayGeometry
+from hil.learning.methods import PairRule
+from hil.learning.triggers import StochasticCoincidence
+from hil.operating import OperatingPoint
+from hil.pairs import PairMap
 from hil.program import LineState, Phase, PulseBlock, line_levels
 from hil.template import BlockTemplate
 
@@ -147,6 +152,48 @@ def test_coincidence_update_of_785_x_400(col_share: float) -> None:
         assert backend.ledger.device_pulses == bare()
         assert base.n_readings == 0
         name = f"785x400 update, {col_share:.0%} of columns"
+        report(name, best_of(ours) / 20, best_of(bare) / 20, "ratio 5")
+
+
+@pytest.mark.parametrize("error_share", [0.1, 0.5])
+@pytest.mark.parametrize("kappa", [0.5, 2.6])  # 2.6: MNIST at the prototype's learning rate
+def test_update_of_785_x_400_devices_by_the_rule(error_share: float, kappa: float) -> None:
+    geometry = ArrayGeometry(785, 400)
+    rng = np.random.default_rng(4)
+    xs = rng.random((20, 785)) * (rng.random((20, 785)) < 0.2)
+    deltas = rng.uniform(-1.0, 1.0, (20, 200)) * (rng.random((20, 200)) < error_share)
+    rule = PairRule("M3", StochasticCoincidence(0.02 * kappa, 0.02), dead_zone=0.05)
+    g, factor, *law = bare_arguments(785, 400)
+    bits: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def record(seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        for x, delta in zip(xs, deltas, strict=True):
+            for part in rule.slots(x, delta, draw):
+                cols = np.zeros(400, dtype=np.bool_)
+                cols[0::2], cols[1::2] = part.plus[0], part.minus[0]
+                bits.append((part.rows[0], cols))
+
+    def bare() -> int:
+        return sum(bare_update(g, factor, r, c, *law) for r, c in bits)
+
+    with SimBackend(geometry, device(), seed=1) as backend:
+        op = OperatingPoint(
+            potentiate_v=V_WRITE,
+            depress_v=-V_WRITE,
+            write_s=WIDTH_S,
+            g_min_siemens=1e-6,
+            g_max_siemens=1e-4,
+        )
+        array = SynapseArray(backend, op, PairMap.build("adjacent", geometry, 785, 200))
+
+        def ours() -> int:
+            draw = np.random.default_rng(7)
+            return sum(array.update(x, d, rule, draw) for x, d in zip(xs, deltas, strict=True))
+
+        record(7)
+        assert ours() == bare()
+        name = f"785x400 update(x, d), T3, kappa {kappa}, {error_share:.0%} of errors"
         report(name, best_of(ours) / 20, best_of(bare) / 20, "ratio 5")
 
 
