@@ -13,7 +13,7 @@ from hil.control.array import SynapseArray
 from hil.control.recorder import Recorder
 from hil.errors import ConfigError
 from hil.operating import OperatingPoint
-from hil.pairs import PairMap, alive_lines
+from hil.pairs import PairKind, PairMap, alive_lines
 from hil.registry import backend_factory
 
 
@@ -45,13 +45,13 @@ def make_backend(
     return backend, op
 
 
-def default_pairs(backend: Backend, kind: str = "adjacent") -> PairMap | None:
+def default_pairs(backend: Backend, kind: PairKind = "adjacent") -> PairMap | None:
     """Return the largest pair map of ``kind`` on the array, None when no pair fits."""
     rows, cols = alive_lines(backend.geometry)
     n_outputs = {"reference": cols.size - 1, "two-arrays": cols.size}.get(kind, cols.size // 2)
     if rows.size == 0 or n_outputs < 1:
         return None
-    return PairMap.build(kind, backend.geometry, rows.size, n_outputs)  # type: ignore[arg-type]
+    return PairMap.build(kind, backend.geometry, rows.size, n_outputs)
 
 
 @contextmanager
