@@ -169,6 +169,31 @@ def check_port(
 
 
 @njit(cache=True)
+def _count_lines(
+    state: Any, level_v: Any, width_s: Any, selected: Any, s: int, r: int, lines: Any,
+    reading: bool, pulses: Any, reads: Any, v2t: Any, chosen: Any,
+) -> int:  # fmt: skip
+    """Count one step on the lines of one side; fill ``chosen`` with the selected ones."""
+    wide = width_s.shape[1] > 1
+    n_chosen = 0
+    for n in range(lines.size):
+        k = lines[n]
+        driven = state[s, k] == DRIVE and level_v[s, k] != 0.0
+        if driven or selected[s, k]:
+            w = width_s[s, k] if wide else width_s[s, 0]
+            if driven:
+                v2t[n] += level_v[s, k] * level_v[s, k] * w * r
+            if reading:
+                if driven and w > 0.0:
+                    reads[n] += r
+            elif selected[s, k]:
+                pulses[n] += r
+                chosen[n_chosen] = n
+                n_chosen += 1
+    return n_chosen
+
+
+@njit(cache=True)
 def count_pulses(
     state: Any, level_v: Any, width_s: Any, selected: Any, repeat: Any, plus: Any, minus: Any,
     reading: bool, erasing: bool, sel_pos: Any, sel_neg: Any, sel_v2t: Any, plus_pulses: Any,
@@ -185,35 +210,10 @@ def count_pulses(
         r = repeat[s]
         if r == 0:
             continue
-        n_rows = n_cols = 0
-        for i in range(plus.size):
-            k = plus[i]
-            driven = state[s, k] == DRIVE and level_v[s, k] != 0.0
-            if driven or selected[s, k]:
-                w = width_s[s, k] if wide else width_s[s, 0]
-                v2t = level_v[s, k] * level_v[s, k] * w * r if driven else 0.0
-                plus_v2t[i] += v2t
-                if reading:
-                    if driven and w > 0.0:
-                        plus_reads[i] += r
-                elif selected[s, k]:
-                    plus_pulses[i] += r
-                    rows[n_rows] = i
-                    n_rows += 1
-        for j in range(minus.size):
-            k = minus[j]
-            driven = state[s, k] == DRIVE and level_v[s, k] != 0.0
-            if driven or selected[s, k]:
-                w = width_s[s, k] if wide else width_s[s, 0]
-                v2t = level_v[s, k] * level_v[s, k] * w * r if driven else 0.0
-                minus_v2t[j] += v2t
-                if reading:
-                    if driven and w > 0.0:
-                        minus_reads[j] += r
-                elif selected[s, k]:
-                    minus_pulses[j] += r
-                    cols[n_cols] = j
-                    n_cols += 1
+        n_rows = _count_lines(state, level_v, width_s, selected, s, r, plus, reading,
+                              plus_pulses, plus_reads, plus_v2t, rows)  # fmt: skip
+        n_cols = _count_lines(state, level_v, width_s, selected, s, r, minus, reading,
+                              minus_pulses, minus_reads, minus_v2t, cols)  # fmt: skip
         if reading:
             continue
         for a in range(n_rows):

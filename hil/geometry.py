@@ -220,6 +220,13 @@ class ArrayGeometry:
         return self.port_lines(self.cell.write)
 
     @cached_property
+    def gate_lines(self) -> NDArray[np.int64]:
+        """(n_rows,) line of the select transistor's gate of every row; empty without one."""
+        if self.cell.select is None:
+            return np.empty(0, dtype=np.int64)
+        return self._terminal_lines(self.cell.select)[0]
+
+    @cached_property
     def erase_lines(self) -> PortLines | None:
         """Lines of the erase port, None without one."""
         return None if self.cell.erase is None else self.port_lines(self.cell.erase)

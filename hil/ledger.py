@@ -68,7 +68,7 @@ class Ledger:
             self._count = count_pulses
         reading = block.phase in READING_PHASES
         plus, minus = self._read_lines if reading else self._write_lines
-        width = block.width_s if block.width_s.ndim == 2 else block.width_s[:, None]
+        width = widths_2d(block)
         pulses = self._count(
             block.state, block.level_v, width, block.selected, block.repeat, plus, minus, reading,
             block.phase is Phase.ERASE, self.selected_plus, self.selected_minus, self.selected_v2s,

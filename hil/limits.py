@@ -81,9 +81,7 @@ class LimitChecker:
             lo[line], hi[line] = allowed.min, allowed.max
         self._lo = np.maximum(lo, capabilities.level_v.min)
         self._hi = np.minimum(hi, capabilities.level_v.max)
-        self._gates = np.arange(geometry.n_lines)[
-            slice(0, 0) if geometry.cell.select is None else geometry.lines(geometry.cell.select)
-        ]
+        self._gates = geometry.gate_lines
         read = geometry.read_lines
         self._conducting = np.unique(np.concatenate([read.plus, read.minus]))
         self._kernels: Any = None

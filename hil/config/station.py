@@ -256,6 +256,16 @@ class Station(Table):
         )
         return self.model_copy(update={"instrument": moved})
 
+    def partner_of(self, array: ArrayTable) -> ArrayTable:
+        """Return the array that holds the minus devices of ``array``; ConfigError without one."""
+        for other in self.array:
+            if other.name != array.name and other.pairs == "two-arrays":
+                return other
+        raise ConfigError(
+            'pairs on two arrays need a second [[array]] of equal size with pairs = "two-arrays"',
+            path=self.path, field="array",
+        )  # fmt: skip
+
     def beside(self, name: str) -> Path:
         """Return a path relative to the station file's folder."""
         return Path(name) if self.path is None else self.path.parent / name

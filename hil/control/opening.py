@@ -94,18 +94,10 @@ def open_array(
             backend, op = make_backend(loaded, table, sim=sim, seed=seed)
             pairs = default_pairs(backend, table.pairs)
             if table.pairs == "two-arrays":
-                minus = stack.enter_context(_second(loaded, table, sim, seed))
+                partner = loaded.partner_of(table)
+                minus, _ = make_backend(loaded, partner, sim=sim, seed=seed)
+                stack.enter_context(minus)
         stack.enter_context(backend)
         yield SynapseArray(
             backend, op, pairs, weight_scale=weight_scale, recorder=recorder, minus_backend=minus
         )
-
-
-def _second(station: Station, table: ArrayTable, sim: bool, seed: int | None) -> Backend:
-    others = [a for a in station.array if a.name != table.name and a.pairs == "two-arrays"]
-    if not others:
-        raise ConfigError(
-            "pairs on two arrays need a second [[array]] of equal size with pairs = \"two-arrays\"",
-            path=station.path, field="array",
-        )  # fmt: skip
-    return make_backend(station, others[0], sim=sim, seed=seed)[0]

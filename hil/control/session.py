@@ -121,19 +121,10 @@ class Session:
         chosen = self.pairs(name) if pairs is None else pairs
         minus = None
         if chosen is not None and chosen.minus_array == 1:
-            minus = self.backends[self._partner(table)]
+            minus = self.backends[self.station.partner_of(table).name]
         return SynapseArray(
             self.backends[table.name], self.ops[table.name], chosen, weight_scale=weight_scale,
             recorder=recorder, minus_backend=minus,
-        )  # fmt: skip
-
-    def _partner(self, table: ArrayTable) -> str:
-        for other in self.station.array:
-            if other.name != table.name and other.pairs == "two-arrays":
-                return other.name
-        raise ConfigError(
-            'pairs on two arrays need a second [[array]] of equal size with pairs = "two-arrays"',
-            path=self.station.path, field="array",
         )  # fmt: skip
 
     # -- runs -------------------------------------------------------------------------------
@@ -291,7 +282,7 @@ class Session:
                 continue
             minus = None
             if table.pairs == "two-arrays":
-                partner = self._partner(table)
+                partner = self.station.partner_of(table).name
                 partners.add(partner)
                 minus = self.backends[partner]
             sites.append(

@@ -34,12 +34,12 @@ def read_rows(
     """
     state, level = line_levels(geometry, rows.size)
     steps = np.arange(rows.size)
-    word = np.arange(geometry.n_lines)[geometry.lines(geometry.cell.read.plus)][rows]
-    bit = np.arange(geometry.n_lines)[geometry.lines(geometry.cell.read.minus)][cols]
+    word = geometry.read_lines.plus[rows]
+    bit = geometry.read_lines.minus[cols]
     state[steps, word] = LineState.DRIVE
     level[steps, word] = op.read_v if read_v is None else read_v
     if geometry.cell.select is not None:
-        gate = np.arange(geometry.n_lines)[geometry.lines(geometry.cell.select)][rows]
+        gate = geometry.gate_lines[rows]
         state[steps, gate] = LineState.DRIVE
         level[steps, gate] = op.gate_read_v
     sense = np.zeros(state.shape, dtype=np.bool_)
@@ -75,12 +75,6 @@ def read_map(
         yield from split(block, capabilities.max_steps, capabilities.max_block_s)
 
     return Programme(make, "read-map")
-
-
-def device_lines(geometry: ArrayGeometry, row: int, col: int) -> tuple[int, int]:
-    """Return the line indices (plus, minus) of the read port of one device."""
-    lines = geometry.read_lines
-    return int(lines.plus[row]), int(lines.minus[col])
 
 
 def idle(geometry: ArrayGeometry, wait_s: float, *, target: int = 0) -> PulseBlock:

@@ -131,6 +131,6 @@ def open_gates(
     """Drive the gates of ``rows`` to the read level in place (1T1R; nothing for other cells)."""
     if geometry.cell.select is None:
         return
-    lines = np.arange(geometry.n_lines)[geometry.lines(geometry.cell.select)][rows]
+    lines = geometry.gate_lines[rows]
     state[:, lines] = LineState.DRIVE
     level_v[:, lines] = op.gate_read_v

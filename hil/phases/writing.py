@@ -32,11 +32,7 @@ class CoincidenceUpdate:
     def __init__(self, geometry: ArrayGeometry, op: OperatingPoint, rows: Indices) -> None:
         self.geometry, self.op, self.rows = geometry, op, rows
         self._row_lines = geometry.write_lines.plus[rows]
-        self._gate_lines = (
-            np.empty(0, dtype=np.int64)
-            if geometry.cell.select is None
-            else np.arange(geometry.n_lines)[geometry.lines(geometry.cell.select)][rows]
-        )
+        self._gate_lines = geometry.gate_lines[rows if geometry.cell.select else slice(0)]
         self._templates: dict[tuple[int, int], BlockTemplate] = {}
         self._kernels: Any = None
 
