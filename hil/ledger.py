@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.geometry import ArrayGeometry
-from hil.program import READING_PHASES, Phase, PulseBlock
+from hil.program import READING_PHASES, Phase, PulseBlock, by_phase
 
 
 def widths_2d(block: PulseBlock) -> NDArray[np.float64]:
@@ -60,6 +60,9 @@ class Ledger:
         """Add an executed block; return the number of pulses on selected devices."""
         if block.phase is Phase.IDLE or not block.n_steps:
             return 0
+        block, reads = by_phase(block)
+        if reads is not None:
+            self.add(reads)
         if block.phase is Phase.ERASE and self._erase_lines is not None:
             return self._add_erase(block)
         if self._count is None:

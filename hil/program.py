@@ -10,7 +10,7 @@ time; a *programme* is a stream of blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -85,6 +85,7 @@ class PulseBlock:
         sense: (n_steps, n_lines) where the mean current (charge / step width) is measured.
         selected: (n_steps, n_lines) lines addressed on purpose; a device is *selected* when both
             its lines are, *half-selected* when one is (what the ledger and the limits call so).
+            A step of a writing block that senses and selects nothing only reads.
         target: (n_steps,) sample or device this step serves.
         template: the checked template that the block was filled from, None otherwise.
     """
@@ -192,6 +193,14 @@ class PulseBlock:
         return self.step_width_s + (self.rise_s + self.fall_s) / 2 + self.gap_s
 
     @property
+    def reading_steps(self) -> BoolArray:
+        """(n_steps,) steps of a writing block that only read: they sense and select nothing."""
+        found: BoolArray = self.sense.any(axis=1)
+        if found.any():
+            found &= ~self.selected.any(axis=1)
+        return found
+
+    @property
     def duration_s(self) -> float:
         """Time the block takes without overheads, in seconds."""
         return float((self.period_s * self.repeat).sum())
@@ -237,6 +246,27 @@ def _column(
     if array.ndim != ndim:
         raise ProtocolError(f"has {array.ndim} dimensions, needs {ndim}", field=name)
     return frozen(np.ascontiguousarray(array))
+
+
+def by_phase(block: PulseBlock) -> tuple[PulseBlock, PulseBlock | None]:
+    """Return the block with its reading steps left out, and a READ block of these alone, if any.
+
+    Both keep all steps; those left out have no repeats. Blocks of other phases than the writing
+    ones are returned as they are.
+    """
+    if block.phase in READING_PHASES or block.phase is Phase.IDLE:
+        return block, None
+    template = block.template
+    if template is not None and not template.n_readings:
+        return block, None
+    reads = block.reading_steps
+    if not reads.any():
+        return block, None
+    writing, reading = np.where(reads, 0, block.repeat), np.where(reads, block.repeat, 0)
+    return (
+        replace(block, repeat=frozen(writing), template=None),
+        replace(block, phase=Phase.READ, repeat=frozen(reading), template=None),
+    )
 
 
 def split(block: PulseBlock, max_steps: int, max_block_s: float) -> Iterator[PulseBlock]:

@@ -13,7 +13,7 @@ from hil.explain.event import Event
 from hil.explain.folding import folded
 from hil.geometry import ArrayGeometry
 from hil.ledger import widths_2d
-from hil.program import READING_PHASES, LineState, Phase, PulseBlock
+from hil.program import READING_PHASES, LineState, Phase, PulseBlock, by_phase
 
 _MAX_KNOWN = 4096  # different steps whose description is kept
 
@@ -58,15 +58,17 @@ def _unfolded(
 ) -> Iterator[Event]:
     t_s = 0.0
     known: dict[tuple[object, ...], Event | None] = {}  # equal steps are described once
-    for number, block in enumerate(blocks):
-        starts = start_times_s(block)
-        widths, periods = widths_2d(block), block.period_s
-        common = (block.phase, block.compliance_a.tobytes())
-        for step in range(block.n_steps):
-            if block.repeat[step] == 0:
+    for number, driven in enumerate(blocks):
+        starts = start_times_s(driven)
+        widths, periods = widths_2d(driven), driven.period_s
+        compliance = driven.compliance_a.tobytes()
+        writes, reads = by_phase(driven)
+        for step in range(driven.n_steps):
+            if driven.repeat[step] == 0:
                 continue
+            block = writes if reads is None or writes.repeat[step] else reads
             key = (
-                *common, block.state[step].tobytes(), block.level_v[step].tobytes(),
+                block.phase, compliance, block.state[step].tobytes(), block.level_v[step].tobytes(),
                 widths[step].tobytes(), block.sense[step].tobytes(),
                 block.selected[step].tobytes(), int(block.repeat[step]), float(periods[step]),
             )  # fmt: skip
@@ -79,7 +81,7 @@ def _unfolded(
                 yield dataclasses.replace(
                     event, t_s=t_s + float(starts[step]), block=number, step=step
                 )
-        t_s += block.duration_s
+        t_s += driven.duration_s
 
 
 def _described(

@@ -10,7 +10,7 @@ import numpy as np
 from hil.errors import ProtocolError
 from hil.geometry import ArrayGeometry
 from hil.ledger import widths_2d
-from hil.program import FloatArray, LineState, Phase, PulseBlock
+from hil.program import FloatArray, LineState, Phase, PulseBlock, by_phase
 
 #: Steps whose durations differ by more than this are not drawn to scale.
 LINEAR_RATIO = 12.0
@@ -78,9 +78,11 @@ def waveforms(blocks: Iterable[PulseBlock], max_pulses: int) -> Waveforms:
     """Return the first ``max_pulses`` pulses of a programme, placed on the display axis."""
     taken: list[tuple[PulseBlock, int, int, float]] = []
     t_s, left_out = 0.0, False
-    for number, block in enumerate(blocks):
-        for step in range(block.n_steps):
-            for _ in range(min(int(block.repeat[step]), max_pulses + 1)):
+    for number, driven in enumerate(blocks):
+        writes, reads = by_phase(driven)
+        for step in range(driven.n_steps):
+            block = writes if reads is None or writes.repeat[step] else reads
+            for _ in range(min(int(driven.repeat[step]), max_pulses + 1)):
                 if len(taken) >= max_pulses:
                     left_out = True
                     break

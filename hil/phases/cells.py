@@ -60,6 +60,11 @@ def repeated(block: PulseBlock, times: int) -> PulseBlock:
     return joined([block] * times)
 
 
+def as_reading_steps(block: PulseBlock, phase: Phase) -> PulseBlock:
+    """Return a read as steps of a writing block of ``phase``: they sense, and select nothing."""
+    return dataclasses.replace(block, phase=phase, selected=np.zeros_like(block.selected))
+
+
 def checked_once(block: PulseBlock) -> PulseBlock:
     """Return the block as its own template: however often it is run, limits are checked once."""
     nothing_else = np.zeros((1, 1))  # bounds of levels to fill in: none but the block's own

@@ -17,6 +17,8 @@ from hil_protocols.fields import MAX_VALUES, VoltLevels, VoltSweep, WidthLevels,
 from hil_protocols.fields import seconds as seconds_of
 from hil_protocols.fields import volts as volts_of
 from hil_protocols.plan import CurveRecord, Plan, Shot
+from hil_protocols.selection import Cells
+from hil_protocols.trains import TrainPart, Trains
 
 Depression = Literal["auto", "pulses", "erase"]
 ManyPulses = Annotated[int, Field(strict=True, ge=1, le=10**9)]
@@ -29,6 +31,12 @@ class LtpLtd(WriteTable):
     (three-terminal cells); ``auto`` does so where the operating point has an erase pulse. The
     block erase also clears cells of the same block that were not chosen.
 
+    ``order = "cell"`` finishes all cycles of one cell before the next, as papers on single devices
+    do; a whole train is then one block, which an instrument behind a switch matrix runs by itself.
+    ``"interleaved"`` gives every pulse to all cells (``together`` of them in one step) before the
+    next pulse. ``"auto"`` goes cell by cell where the backend senses one line at a time and nothing
+    is erased; files that compare backends should say which.
+
     Outcome axes: ``cycle``, ``pulse`` (pulses of this half so far, 0 = start of the cycle),
     ``polarity`` (0 at the start, then +1, −1).
     """
@@ -38,10 +46,13 @@ class LtpLtd(WriteTable):
     pulses: ManyPulses = 50
     read_every: Count = 1
     depression: Depression = "auto"
+    order: Literal["auto", "cell", "interleaved"] = "auto"
 
     def start(self, context: ArrayContext) -> Plan:
         """Compile."""
         cells = self.chosen(context)
+        if self._cell_by_cell(context):
+            return self._trains(context, cells).plan()
         reader = Reader(context, cells, self.read_repeat)
         up = Pulses(context, nominal_pulse(context, cells, self.together, +1), self.read_every)
         erasing = depression(self.depression, context) == "erase"
@@ -68,6 +79,46 @@ class LtpLtd(WriteTable):
 
         axes = ("cycle", "pulse", "polarity")
         return Plan(shots, lambda: CurveRecord(reader.read, cells.rows, cells.cols, axes))
+
+    def notes(self, context: ArrayContext) -> list[str]:
+        """Return which order was taken, and why."""
+        if self._cell_by_cell(context):
+            why = (
+                ""
+                if self.order == "cell"
+                else ": this backend senses one line at a time, so every change of cell moves relays"
+            )
+            return [f"order: cell by cell, all cycles of one before the next{why}"]
+        why = ""
+        if self.order == "auto":
+            why = (
+                ": lines are sensed together"
+                if context.capabilities.parallel_sense
+                else ": a block erase depresses the whole block at once"
+            )
+            why += '; order = "cell" would finish one cell before the next'
+        return [f"order: interleaved, every pulse on all cells before the next pulse{why}"]
+
+    def _cell_by_cell(self, context: ArrayContext) -> bool:
+        erasing = depression(self.depression, context) == "erase"
+        if self.order == "cell" and erasing:
+            raise field_error(
+                "order", "a block erase depresses the whole block: cells cannot follow one another"
+            )
+        if self.order == "auto":
+            return not erasing and not context.capabilities.parallel_sense
+        return self.order == "cell"
+
+    def _trains(self, context: ArrayContext, cells: Cells) -> Trains:
+        parts: list[TrainPart] = []
+        for cycle in range(self.cycles):
+            parts.append(TrainPart(0, 0, (cycle, 0, 0)))
+            for polarity in (1, -1):
+                for done in range(0, self.pulses, self.read_every):
+                    now = min(self.read_every, self.pulses - done)
+                    parts.append(TrainPart(polarity, now, (cycle, done + now, polarity)))
+        axes = ("cycle", "pulse", "polarity")
+        return Trains(context, cells, parts, axes, self.read_repeat)
 
 
 class PulseMap(WriteTable):

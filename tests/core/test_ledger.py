@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hil.geometry import THREE_TERMINAL, ArrayGeometry
 from hil.ledger import Ledger
 from hil.phases.reading import idle
-from hil.program import Phase, PulseBlock
+from hil.program import Phase, PulseBlock, by_phase
 
 
 def counted_by_hand(geometry, block):
@@ -107,3 +107,43 @@ def test_a_copy_is_independent():
     other.add(one_step([1.0, None, None, -1.0]))
     assert (ledger.device_pulses, other.device_pulses) == (1, 2)
     assert ledger.summary()["most_half_selects_on_a_device"] == 1
+
+
+def train(geometry, pulses):
+    """Return write pulses on device (0, 1) with a read after each, in one block."""
+    state = np.full((2, geometry.n_lines), G, dtype=np.uint8)
+    level = np.zeros(state.shape)
+    bit = geometry.n_rows + 1
+    state[0, [0, bit]] = D
+    level[0, [0, bit]] = 1.0, -1.0
+    state[1, 0], level[1, 0] = D, 0.2
+    sense = np.zeros(state.shape, dtype=bool)
+    sense[1, bit] = True
+    selected = np.zeros(state.shape, dtype=bool)
+    selected[0, [0, bit]] = True
+    at = np.tile([0, 1], pulses)
+    return PulseBlock.build(Phase.PROGRAM, state[at], level[at], 1e-4, sense=sense[at],
+                            selected=selected[at])  # fmt: skip
+
+
+def test_steps_of_a_writing_block_that_select_nothing_and_sense_count_as_reads():
+    geometry = ArrayGeometry(3, 3)
+    ledger = Ledger(geometry)
+    block = train(geometry, 4)
+    assert block.reading_steps.tolist() == [False, True] * 4
+    assert ledger.add(block) == 4
+    assert ledger.selected_plus[0, 1] == ledger.selected().sum() == 4
+    assert ledger.row_reads.tolist() == [4, 0, 0]
+    assert ledger.row_pulses.tolist() == [4, 0, 0]
+    assert ledger.row_v2s[0] == pytest.approx(4 * (1.0 + 0.04) * 1e-4)
+
+
+def test_writes_and_reads_of_one_block_come_apart_with_all_their_pulses():
+    geometry = ArrayGeometry(3, 3)
+    block = train(geometry, 4)
+    writes, reads = by_phase(block)
+    assert (writes.phase, reads.phase) == (Phase.PROGRAM, Phase.READ)
+    assert (writes.repeat + reads.repeat == block.repeat).all()
+    assert writes.n_readings == 0
+    assert reads.n_readings == block.n_readings == 4
+    assert by_phase(reads) == (reads, None)
