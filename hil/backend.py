@@ -10,16 +10,40 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hil.capabilities import Capabilities
-from hil.errors import BackendError, RunInterrupted
+from hil.errors import BackendError, HilError, RunInterrupted
 from hil.geometry import ArrayGeometry
 from hil.ledger import Ledger
 from hil.limits import LimitChecker, PulseBudget, SafetyLimits
 from hil.measurement import MeasurementBlock
 from hil.program import Phase, PulseBlock
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unfinished:
+    """What is known of a block that failed after it had begun.
+
+    Attributes:
+        block: the block as it was asked for.
+        delivered: as it was delivered, with those pulses only that ran or may have run.
+        known, possible: (block.n_steps,) pulses that ran, and those that ran or may have run.
+        readings: those that were taken, and NaN for those that were due and did not come.
+        cause: what failed, where that is known better by now than by the error that was raised.
+    """
+
+    block: PulseBlock
+    delivered: PulseBlock
+    known: NDArray[np.int64]
+    possible: NDArray[np.int64]
+    readings: MeasurementBlock
+    cause: HilError | None = None
 
 
 class Backend(ABC):
@@ -49,6 +73,8 @@ class Backend(ABC):
         self._stop = threading.Event()
         self._aborted = False
         self.was_stopped = False  #: the last stream ended early because a stop was requested
+        #: The block in whose middle the last :meth:`run` or :meth:`run_block` failed, if it did.
+        self.unfinished: Unfinished | None = None
 
     # -- what an implementation writes ------------------------------------------------------
 
@@ -74,6 +100,14 @@ class Backend(ABC):
     @abstractmethod
     def _safe_state(self) -> None:
         """Bring every level to 0 V and outputs off; idempotent, also after a failure."""
+
+    def _salvage(self, asked: PulseBlock, prepared: PulseBlock) -> Unfinished:
+        """Return what is known of a block that failed in :meth:`_execute`.
+
+        Called once, after the safe state. Default: nothing was read, and every pulse may have run.
+        """
+        none = np.zeros(asked.n_steps, dtype=np.int64)
+        return Unfinished(asked, prepared, none, asked.repeat, MeasurementBlock.empty(0))
 
     def _abort(self) -> None:
         """Switch outputs off out of band, from any thread; default: the safe state."""
@@ -165,6 +199,7 @@ class Backend(ABC):
             LimitError: a step is out of range; it was not driven.
         """
         self._require_ready()
+        self.unfinished = None
         iterator = iter(blocks)
         static = iterator is not blocks
         if static:
@@ -196,16 +231,13 @@ class Backend(ABC):
             RunInterrupted: :meth:`request_stop` was called; the block was not driven.
         """
         self._require_ready()
+        self.unfinished = None
         if self._stop.is_set():
             self._honour_stop()
             raise RunInterrupted("stopped on request, in the safe state")
         self.checker.check(block)
         self._budget.check_block(block)
-        try:
-            return self._one(block)
-        except BaseException:
-            self._safe_state()
-            raise
+        return self._one(block)
 
     def _require_ready(self) -> None:
         if not self._is_open:
@@ -220,7 +252,7 @@ class Backend(ABC):
     def _stream(self, blocks: Iterator[PulseBlock], static: bool) -> Iterator[MeasurementBlock]:
         self._require_ready()
         self._running = True
-        finished = False
+        cared_for = False  # nothing is on, or the safe state was enforced already
         try:
             for index, block in enumerate(blocks):
                 if not self._is_open:
@@ -231,22 +263,51 @@ class Backend(ABC):
                 if not static:
                     self.checker.check(block, index)
                     self._budget.check_block(block, index)
-                yield self._one(block)
-            finished = True
+                cared_for = True
+                readings = self._one(block)
+                cared_for = False
+                yield readings
+            cared_for = True
         finally:
             self._running = False
-            if not finished and self._is_open:
+            if not cared_for and self._is_open:
                 self._safe_state()
 
     def _one(self, block: PulseBlock) -> MeasurementBlock:
-        prepared = self._prepare(block)
-        readings = self._execute(prepared)
-        self.ledger.add(prepared)
+        """Drive one block; a failure ends in the safe state, then what is known is kept."""
+        prepared: PulseBlock | None = None
         template = block.template
-        promised = block.n_readings if template is None else template.n_readings
-        if len(readings) != promised:
-            raise BackendError(
-                f"{self.name} gave {len(readings)} readings for a {Phase(block.phase).name} block "
-                f"that promises {promised}"
-            )
+        try:
+            prepared = self._prepare(block)
+            readings = self._execute(prepared)
+            promised = block.n_readings if template is None else template.n_readings
+            if len(readings) != promised:
+                raise BackendError(
+                    f"{self.name} gave {len(readings)} readings for a {Phase(block.phase).name} "
+                    f"block that promises {promised}"
+                )
+        except BaseException as exc:
+            self._failed(block, prepared, exc)
+            raise
+        self.ledger.add(prepared)
         return readings
+
+    def _failed(
+        self, block: PulseBlock, prepared: PulseBlock | None, failure: BaseException
+    ) -> None:
+        """Enforce the safe state, then keep what is known; a pulse that may have run is counted.
+
+        Raises:
+            HilError: a clearer error than ``failure``.
+        """
+        left = None
+        try:
+            self._safe_state()
+        finally:
+            if prepared is not None:
+                left = self._salvage(block, prepared)
+                if left.possible.any():
+                    self.ledger.add(left.delivered)
+                    self.unfinished = left
+        if left is not None and left.cause is not None:
+            raise left.cause from failure

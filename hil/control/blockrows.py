@@ -64,7 +64,7 @@ class BlockRows:
         yield from self._pulses(entries, run, readings, first)
         done = [entry for entry in entries if entry.phase >= 0]
         if done:
-            _, _, _, _, _, _, ops, _, phases, layers, t_ns, *counted = zip(*done, strict=True)
+            _, _, _, _, _, _, ops, _, phases, layers, t_ns, *counted, _ = zip(*done, strict=True)
             given = (t_ns, ops, phases, layers, *counted)
             values = [np.array(v, dtype=c.dtype) for v, c in zip(given, _OPS, strict=False)]
             energy_joule = constant(float("nan"), _REAL, len(done))

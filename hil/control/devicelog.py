@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hil.errors import StoreError
 from hil.geometry import ArrayGeometry
 from hil.ledger import widths_2d
+from hil.measurement import Status
 from hil.operating import OperatingPoint
 from hil.program import READING_PHASES, Phase, PulseBlock
 from hil.record.joining import constant, joined
@@ -60,6 +61,7 @@ class Driven(NamedTuple):
     n_pulses: int
     n_readings: int
     duration_s: float
+    status: int = 0  #: of its device rows, before a reading adds its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +161,13 @@ class DeviceLog:
         ):  # fmt: skip
             raise StoreError("a step repeats its pulse more than 4294967295 times")
         columns = list(zip(*entries, strict=True))
-        table = [np.array(columns[at], dtype=np.int64) for at in (1, 10, 6, 8, 9, 4, 5)]
-        kind, t_ns, op, phase, layer, n_read, ends = table
+        table = [np.array(columns[at], dtype=np.int64) for at in (1, 10, 6, 8, 9, 4, 5, 15)]
+        kind, t_ns, op, phase, layer, n_read, ends, status = table
         if layer.size and layer.max() > _LARGEST_INDEX:
             raise StoreError(f"layer {layer.max()}: a run records layers up to {_LARGEST_INDEX}")
-        given = (kind, block_of, t_ns, op, phase, layer, read_first, read_first + n_read, ends)
+        given = (
+            kind, block_of, t_ns, op, phase, layer, read_first, read_first + n_read, ends, status,
+        )  # fmt: skip
         n_carried = len(self._carried[0]) if self._carried else 0
         writes = (kind == WRITE) | (kind == ERASE)
         room = n_carried + (int(most[block_of[writes]].sum()) if blocks else 0)
@@ -262,5 +266,6 @@ def _as_rows(out: tuple[NDArray[Any], ...], n: int) -> Rows | None:
     temperature = constant(0.0, np.dtype(np.float32), n)
     columns = [t_ns, op, phase, layer, row, col, v, width, count, count, i_read, g0, g1,
                temperature, status]  # fmt: skip
-    known, unknown = (constant(null, np.dtype(np.bool_), n) for null in (False, True))
-    return Rows(columns, {9: known, 11: g0_null, 12: g1_null, 13: unknown}, n)
+    unknown = constant(True, np.dtype(np.bool_), n)
+    uncounted = (status & np.uint32(Status.COUNT_UNKNOWN)) != 0
+    return Rows(columns, {9: uncounted, 11: g0_null, 12: g1_null, 13: unknown}, n)

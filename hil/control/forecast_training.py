@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
 
-from hil.backend import Backend
+from hil.backend import Backend, Unfinished
 from hil.config.training import Training
 from hil.control.dryrun import Exposure, Forecast, distribution
 from hil.control.opening import make_backend
@@ -39,7 +39,7 @@ class BlockCounter(Recorder):
     def block(
         self, backend: Backend, op_point: OperatingPoint, op_id: int, ordinal: int, layer: int,
         start_ns: int, n_pulses: int, block: PulseBlock, readings: MeasurementBlock, *,
-        ends: bool = False,
+        ends: bool = False, status: int = 0,
     ) -> None:  # fmt: skip
         """Count a block that was driven."""
         exposure = self.exposures.get(backend)
@@ -47,6 +47,12 @@ class BlockCounter(Recorder):
             exposure = Exposure(backend.geometry, backend.capabilities, self._operation)
             self.exposures[backend] = exposure
         exposure.add(block)
+
+    def unfinished(
+        self, backend: Backend, op_point: OperatingPoint, op_id: int, ordinal: int, layer: int,
+        start_ns: int, left: Unfinished, failure: BaseException,
+    ) -> None:  # fmt: skip
+        """A forecast ends with the failure."""
 
     def flush(self) -> None:
         """Nothing waits."""

@@ -11,8 +11,10 @@ import numpy as np
 from numba import njit
 
 from hil.control.devicelog import ERASE, FORGET, READ, WRITE
+from hil.measurement import Status
 
 DRIVE = 2
+COUNT_UNKNOWN = np.uint32(Status.COUNT_UNKNOWN)  # of a row's own pulses, never of a reading's
 _MAX_COUNT = 2**32 - 1
 
 
@@ -75,7 +77,7 @@ def derive(
     ``out`` holds ``n_carried`` rows that still wait. Returns how many rows there are now, the first
     of them that waits, and the entry that gave it (−1: it was carried, or none waits).
     """
-    kinds, blocks, t_ns, ops, phases, layers, read_first, read_stop, ends = entries
+    kinds, blocks, t_ns, ops, phases, layers, read_first, read_stop, ends, flags = entries
     r_step, r_line, r_current_a, r_status = readings
     col_of_line = lines[4]
     g_siemens, owner = known
@@ -100,7 +102,7 @@ def derive(
                     g1_null[k] = np.isnan(g)
                     g1[k] = 0.0 if np.isnan(g) else g
                     i_read_a[k] = r_current_a[m]
-                    status[k] |= r_status[m]
+                    status[k] |= r_status[m] & ~COUNT_UNKNOWN
         else:
             _disown(waits, n, row, col, owner)
             waits, newest = n, -1
@@ -110,7 +112,7 @@ def derive(
             first, stop = firsts[blocks[e]], firsts[blocks[e] + 1]
             n = _selected(kind == ERASE, t_ns[e], ops[e], phases[e], layers[e], first, stop, steps,
                           lines, n, out)  # fmt: skip
-            _take_over(waits, n, g_siemens, owner, out)
+            _take_over(waits, n, flags[e], g_siemens, owner, out)
             if n > waits:
                 newest = e
         if ends[e]:
@@ -169,7 +171,7 @@ def _selected(
 
 
 @njit(cache=True, nogil=True)
-def _take_over(first: int, n: int, g_siemens: Any, owner: Any, out: Any) -> None:
+def _take_over(first: int, n: int, flag: int, g_siemens: Any, owner: Any, out: Any) -> None:
     """Note the conductance before each new row and make the row its device's latest."""
     row, col = out[4], out[5]
     i_read_a, g0, g0_null, g1, g1_null, status = out[9:]
@@ -179,7 +181,7 @@ def _take_over(first: int, n: int, g_siemens: Any, owner: Any, out: Any) -> None
         g0[k] = 0.0 if np.isnan(g) else g
         g1[k], g1_null[k] = 0.0, True
         i_read_a[k] = np.nan
-        status[k] = 0
+        status[k] = flag
     for k in range(first, n):
         owner[row[k], col[k]] = k
         g_siemens[row[k], col[k]] = np.nan

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from hil.backend import Backend
+import numpy as np
+
+from hil.backend import Backend, Unfinished
 from hil.control.blockrows import BlockRows
 from hil.control.devicelog import FLUSH, FORGET, READ, DeviceLog, Driven
-from hil.measurement import COLUMNS, MeasurementBlock
+from hil.ledger import Ledger
+from hil.measurement import COLUMNS, MeasurementBlock, Status
 from hil.operating import OperatingPoint
 from hil.program import READING_PHASES, Phase, PulseBlock
 
@@ -58,10 +62,12 @@ class Recorder:
         readings: MeasurementBlock,
         *,
         ends: bool = False,
+        status: int = 0,
     ) -> None:
         """Record a block that was driven; ``n_pulses`` is its number of device pulses.
 
-        ``ends``: it is the last of its operation, as if :meth:`flush` followed.
+        ``ends``: it is the last of its operation, as if :meth:`flush` followed. ``status`` is that
+        of its device rows; with ``COUNT_UNKNOWN`` how many of the pulses ran is null.
 
         Raises:
             StoreError: recording failed; nothing more may be driven.
@@ -98,9 +104,43 @@ class Recorder:
         duration_s = (backend.clock_ns() - start_ns) * 1e-9
         driven = Driven(
             log, kind, given, columns, n_read, ends, op_id, ordinal, phase, layer, start_ns,
-            n_steps, n_pulses, n_readings, duration_s,
+            n_steps, n_pulses, n_readings, duration_s, status,
         )  # fmt: skip
         self.folder.hand_over(self._rows, driven, n_read + 1, n_rows, n_bytes)
+
+    def unfinished(
+        self, backend: Backend, op_point: OperatingPoint, op_id: int, ordinal: int, layer: int,
+        start_ns: int, left: Unfinished, failure: BaseException,
+    ) -> None:  # fmt: skip
+        """Record what is known of a block that failed in its middle; the end of its operation.
+
+        Pulses known to have run become rows as always. Those that may have run are counted, but
+        marked: status ``COUNT_UNKNOWN``, ``executed`` null. An event names the failure.
+
+        Raises:
+            StoreError: recording failed.
+        """
+        block, known = left.block, left.known == left.possible
+        for part, status in ((known, 0), (~known, int(Status.COUNT_UNKNOWN))):
+            repeat = np.where(part, left.possible, 0)
+            if not repeat.any():
+                continue
+            cut = replace(block, repeat=repeat, template=None)
+            rows = part[left.readings.step]
+            readings = MeasurementBlock(*(c[rows] for c in left.readings.columns().values()))
+            pulses = Ledger(backend.geometry).add(cut)
+            self.block(
+                backend, op_point, op_id, ordinal, layer, start_ns, pulses, cut, readings,
+                status=status,
+            )  # fmt: skip
+            start_ns += round(float((block.period_s * repeat).sum()) * 1e9)
+        self.flush()
+        self.folder.event(
+            "unfinished", op=op_id, block=ordinal, phase=Phase(block.phase).name,
+            error=f"{type(failure).__name__}: {failure}", pulses=int(block.repeat.sum()),
+            pulses_known=int(left.known.sum()), pulses_possible=int(left.possible.sum()),
+            readings=len(left.readings), readings_promised=block.n_readings,
+        )  # fmt: skip
 
     def flush(self) -> None:
         """Write the device-level rows that still wait for a reading; the end of an operation."""

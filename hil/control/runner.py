@@ -8,7 +8,7 @@ from typing import Any
 
 from hil.backend import Backend
 from hil.control.recorder import Recorder
-from hil.errors import RunInterrupted
+from hil.errors import RunInterrupted, StoreError
 from hil.measurement import MeasurementBlock
 from hil.operating import OperatingPoint
 from hil.procedure import ArrayContext, Outcome, Procedure
@@ -50,14 +50,33 @@ class Runner:
         backend, recorder = self.backend, self.recorder
         if recorder is None:
             return backend.run_block(block)
+        number = recorder.next_op() if op_id is None else op_id
         start_ns = backend.clock_ns()
         before = backend.ledger.device_pulses
-        readings = backend.run_block(block)
+        try:
+            readings = backend.run_block(block)
+        except BaseException as exc:
+            self._keep_unfinished(number, ordinal, start_ns, exc)
+            raise
         recorder.block(
-            backend, self.op, recorder.next_op() if op_id is None else op_id, ordinal, self.layer,
-            start_ns, backend.ledger.device_pulses - before, block, readings, ends=True,
+            backend, self.op, number, ordinal, self.layer, start_ns,
+            backend.ledger.device_pulses - before, block, readings, ends=True,
         )  # fmt: skip
         return readings
+
+    def _keep_unfinished(
+        self, op_id: int, ordinal: int, start_ns: int, failure: BaseException
+    ) -> None:
+        """Record what is known of the block in whose middle the backend failed, if it did."""
+        left = self.backend.unfinished
+        if left is None or self.recorder is None:
+            return
+        try:
+            self.recorder.unfinished(
+                self.backend, self.op, op_id, ordinal, self.layer, start_ns, left, failure
+            )
+        except StoreError as exc:
+            failure.add_note(f"and what was measured until then could not be recorded: {exc}")
 
     def programme(self, programme: Programme) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:
         """Check a static programme whole, then drive, record and yield block after block.
@@ -95,6 +114,9 @@ class Runner:
                     start_ns, before = backend.clock_ns(), backend.ledger.device_pulses
                 ordinal += 1
                 yield block, readings
+        except BaseException as exc:
+            self._keep_unfinished(op_id, ordinal, start_ns, exc)
+            raise
         finally:
             close = getattr(stream, "close", None)
             if close is not None:

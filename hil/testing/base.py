@@ -50,6 +50,13 @@ class Contract(ABC):
         """
         return None
 
+    def break_midway(self, backend: Backend) -> bool:
+        """Make the next block of an open backend fail when a part of it has run.
+
+        Return False where there is no way to; override it where there is.
+        """
+        return False
+
     def assert_safe(self, backend: Backend) -> None:
         """Fail when outputs are known to be on."""
         assert self.outputs_on(backend) is not True, "outputs are still on"

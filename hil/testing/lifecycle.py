@@ -9,9 +9,9 @@ import pytest
 
 from hil.backend import Backend
 from hil.capabilities import Range
-from hil.errors import BackendError, LimitError, RunInterrupted
+from hil.errors import BackendError, HilError, LimitError, RunInterrupted
 from hil.limits import SafetyLimits
-from hil.measurement import MeasurementBlock
+from hil.measurement import MeasurementBlock, Status, reading_index
 from hil.operating import OperatingPoint
 from hil.program import Programme, PulseBlock
 from hil.testing import programs
@@ -124,6 +124,59 @@ class LifecycleContract(Contract):
                 with pytest.raises(BackendError, match="made to fail"):
                     attempt()
                 self.assert_safe(backend)
+
+    def test_a_block_that_fails_is_counted_as_far_as_it_may_have_run(self) -> None:
+        """An error after the pulses counts them: what may have run is never left out."""
+        backend, op = self.make()
+        block = programs.write_step(backend.geometry, op, [0], [0], repeat=3)
+        execute = backend._execute
+
+        def failing(block: PulseBlock) -> MeasurementBlock:
+            execute(block)
+            raise BackendError("made to fail")
+
+        with backend:
+            backend._execute = failing  # type: ignore[method-assign]
+            with pytest.raises(BackendError, match="made to fail"):
+                backend.run_block(block)
+            left = backend.unfinished
+            assert left is not None
+            assert left.block is block
+            assert (left.known <= left.possible).all()
+            assert left.possible.tolist() == block.repeat.tolist()
+            assert backend.ledger.device_pulses == 3
+            del backend._execute
+            backend.run_block(block)
+            assert backend.unfinished is None
+            assert backend.ledger.device_pulses == 6
+
+    def test_readings_taken_before_a_failure_are_kept(self) -> None:
+        """A read that fails in its middle keeps what was read, and says which pulses ran."""
+        backend, op = self.make()
+        block = self.programme(backend.geometry, op)
+        if not backend.capabilities.parallel_sense:
+            block = programs.one_line_each(block)
+        with backend:
+            if not self.break_midway(backend):
+                pytest.skip("there is no way to make this backend fail in the middle of a block")
+            with pytest.raises((HilError, KeyboardInterrupt)):
+                list(backend.run([block]))
+            self.assert_safe(backend)
+            left = backend.unfinished
+            assert left is not None
+            assert 0 < left.known.sum() < block.repeat.sum()
+            assert (left.known <= left.possible).all()
+            assert (left.possible <= block.repeat).all()
+            m = left.readings
+            step, line, pulse = reading_index(block)
+            promised = list(zip(step.tolist(), line.tolist(), pulse.tolist(), strict=True))
+            taken = list(zip(m.step.tolist(), m.line.tolist(), m.pulse.tolist(), strict=True))
+            assert [row for row in promised if row in set(taken)] == taken
+            sure = [row for row in promised if row[2] < left.known[row[0]]]
+            assert set(sure) <= set(taken)
+            good = np.isfinite(m.current_a)
+            assert good[[row in set(sure) for row in taken]].all()
+            assert ((m.status[~good] & np.uint32(Status.COUNT_UNKNOWN)) != 0).all()
 
     def test_an_early_stop_ends_in_the_safe_state(self) -> None:
         """A stop request is honoured before the next block, once."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.backend import Backend
+from hil.backend import Backend, Unfinished
 from hil.capabilities import Capabilities
 from hil.errors import ConfigError
 from hil.geometry import ArrayGeometry
@@ -103,6 +103,17 @@ class SimBackend(Backend):
             return array.run(block, promised)
         array.clock_ns += round(self.mimic.block_overhead_s * 1e9)
         return digitise(array.run(block, promised), block, self.mimic)
+
+    def _salvage(self, asked: PulseBlock, prepared: PulseBlock) -> Unfinished:
+        """Return what was simulated; what a mimicked rig does is not known step by step."""
+        left = super()._salvage(asked, prepared)
+        if asked is not prepared:
+            return left
+        step, pulse, readings = self.array.salvage()
+        known = left.known.copy()
+        known[:step] = asked.repeat[:step]
+        known[step : step + 1] = pulse
+        return replace(left, known=known, readings=readings)
 
     def _safe_state(self) -> None:
         """Switch the outputs off; a simulated pulse has ended at 0 V already."""

@@ -86,6 +86,7 @@ class SimArray:
             self.written = self.g.copy()
             self.written_ns = np.zeros(geometry.shape, dtype=np.int64)
         self.step_overhead_s = 0.0  #: what a mimicked rig adds to every pulse
+        self._taken, self._reached = _NONE, (0, 0, 0)
 
     def _initial(self, g0: FloatArray | float | None) -> FloatArray:
         p = self.population
@@ -143,6 +144,7 @@ class SimArray:
             self._wait(block)
             return _NONE
         readings = _uninitialised(n_readings) if n_readings else _NONE
+        self._taken, self._reached = readings, (0, 0, 0)
         out = (
             readings.step, readings.line, readings.pulse, readings.t_ns, readings.level_v,
             readings.width_s, readings.current_a, readings.executed, readings.status,
@@ -153,6 +155,17 @@ class SimArray:
             self._drive(block, 0, block.n_steps, range(_ALL), 0, out)
         readings.range_a[:] = np.nan if block.sensing.range_a is None else block.sensing.range_a
         return readings
+
+    def salvage(self) -> tuple[int, int, MeasurementBlock]:
+        """Return how far the last :meth:`run` came when it failed, and its readings until then.
+
+        All pulses of the steps before the first number have run, and of that step as many as the
+        second says.
+        """
+        step, pulse, at = self._reached
+        taken = MeasurementBlock(*(column[:at] for column in self._taken.columns().values()))
+        taken.range_a[:] = np.nan
+        return step, pulse, taken
 
     def _drive(
         self, block: PulseBlock, step: int, last: int, pulses: range, at: int, out: Any
@@ -172,6 +185,8 @@ class SimArray:
                 now = range(pulses.start, min(pulses.stop, int(block.repeat[step])))
                 self.clock_ns, at = DenseStep(self, block, step).run(now, self.clock_ns, at, out)
                 step += 1
+            if pulses.stop == _ALL:
+                self._reached = step, 0, at
         return at
 
     def _run_drifting(self, block: PulseBlock, out: Any) -> None:
@@ -181,6 +196,7 @@ class SimArray:
             for pulse in range(int(block.repeat[step])):
                 self._age()
                 before = self.ordinal.copy()
+                self._reached = step, pulse, at
                 at = self._drive(block, step, step + 1, range(pulse, pulse + 1), at, out)
                 solved.stamp_written(
                     before, self.ordinal, self.g, self.clock_ns, self.written, self.written_ns

@@ -10,8 +10,9 @@ import pytest
 from hil_sim.backend import SimBackend
 from hil_sim.factory import drive_of
 from hil_sim.models.device import load_device
+from test_sim_contract import interrupt_after_two_steps
 
-from hil.backend import Backend
+from hil.backend import Backend, Unfinished
 from hil.errors import HilError
 from hil.geometry import CELL_KINDS, ArrayGeometry
 from hil.limits import SafetyLimits
@@ -117,6 +118,17 @@ class _DisturbsEverything(SimBackend):
         return readings
 
 
+class _ForgetsWhatMayHaveRun(SimBackend):
+    def _salvage(self, asked: PulseBlock, prepared: PulseBlock) -> Unfinished:
+        left = super()._salvage(asked, prepared)
+        return replace(left, delivered=left.delivered.steps(0, 0), possible=left.known)
+
+
+class _LosesWhatItHasRead(SimBackend):
+    def _salvage(self, asked: PulseBlock, prepared: PulseBlock) -> Unfinished:
+        return replace(super()._salvage(asked, prepared), readings=MeasurementBlock.empty(0))
+
+
 def _suite(kind: type[SimBackend]) -> BackendContract:
     device = load_device("ideal")
 
@@ -133,6 +145,11 @@ def _suite(kind: type[SimBackend]) -> BackendContract:
         def outputs_on(self, backend: Backend) -> bool | None:
             assert isinstance(backend, SimBackend)
             return backend.outputs_on
+
+        def break_midway(self, backend: Backend) -> bool:
+            assert isinstance(backend, SimBackend)
+            interrupt_after_two_steps(backend.array)
+            return True
 
     return Suite()
 
@@ -159,6 +176,8 @@ BROKEN: list[tuple[type[SimBackend], Test]] = [
     (_IgnoresLineWidths, C.test_read_widths_per_line_equal_the_equivalent_sliced_steps),
     (_IgnoresLineWidths, C.test_write_widths_per_line_equal_the_equivalent_sliced_steps),
     (_StaysUsable, C.test_use_before_open_and_after_close_is_refused),
+    (_ForgetsWhatMayHaveRun, C.test_a_block_that_fails_is_counted_as_far_as_it_may_have_run),
+    (_LosesWhatItHasRead, C.test_readings_taken_before_a_failure_are_kept),
     (_DisturbsEverything, C.test_a_write_pulse_moves_the_selected_devices_only),
 ]
 NAMES = [f"{kind.__name__[1:]}-{test.__name__[5:]}" for kind, test in BROKEN]

@@ -8,6 +8,7 @@ import pytest
 from hil_sim.backend import SimBackend
 from hil_sim.factory import drive_of
 from hil_sim.models.device import load_device
+from hil_sim.sim_array import SimArray
 
 from hil.backend import Backend
 from hil.capabilities import Capabilities, Range
@@ -15,6 +16,19 @@ from hil.geometry import CELL_KINDS, ArrayGeometry
 from hil.limits import SafetyLimits
 from hil.operating import OperatingPoint
 from hil.testing import BackendContract
+
+
+def interrupt_after_two_steps(array: SimArray) -> None:
+    """Let Ctrl-C come in the middle of the next block."""
+    drive = array._drive
+
+    def interrupted(block, step, last, pulses, at, out):  # type: ignore[no-untyped-def]
+        at = drive(block, step, min(last, 2), pulses, at, out)
+        if last > 2:
+            raise KeyboardInterrupt
+        return at
+
+    array._drive = interrupted  # type: ignore[method-assign]
 
 
 class SimContract(BackendContract):
@@ -35,6 +49,13 @@ class SimContract(BackendContract):
     def outputs_on(self, backend: Backend) -> bool | None:
         assert isinstance(backend, SimBackend)
         return backend.outputs_on
+
+    def break_midway(self, backend: Backend) -> bool:
+        assert isinstance(backend, SimBackend)
+        if self.mimic is not None:
+            return False
+        interrupt_after_two_steps(backend.array)
+        return True
 
 
 class TestNonlinear(SimContract):
