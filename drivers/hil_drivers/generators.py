@@ -100,8 +100,13 @@ class PulseGenerator(ScpiSource):
         return Train(replace(d, level_v=levels), n_pulses, None, 0.0, float(levels[0]))
 
     def _waveforms(self, channels: Mapping[str, Delivered]) -> dict[str, Train]:
-        full_v = {c: max(float(np.abs(d.level_v).max()), self._smallest_full_v())
-                  for c, d in channels.items()}  # fmt: skip
+        # A full scale is a level of the front panel; the codes below it are finer than that.
+        grid_v = self.channel_capabilities(self.channels[0]).level_v.resolution
+        full_v = {
+            c: max(math.ceil(float(np.abs(d.level_v).max()) / grid_v * (1 - RELATIVE)) * grid_v,
+                   self._smallest_full_v())
+            for c, d in channels.items()
+        }  # fmt: skip
         coded = {
             c: replace(d, level_v=np.round(d.level_v / full_v[c] * self.full_code)
                        / self.full_code * full_v[c])

@@ -10,8 +10,19 @@ from hil_sim.virtual_bench.personality import Personality
 from hil_sim.virtual_bench.terminal import SourceMeter, Terminal
 
 SOURCE_OHM = 50.0
+#: The 81160A knows no infinite load; its largest stands for one.
+HIGH_IMPEDANCE_OHM = 1e6
+LEVEL_GRID_V = 1e-4  #: of high and low level, open circuit (four digits below 1 V) [M]
 FloatArray = NDArray[np.float64]
 _MAX_POINTS = 1 << 20
+
+
+class GeneratorTerminal(Terminal):
+    """A terminal whose levels are on no grid: those of a waveform are codes between two levels."""
+
+    def quantised(self, level_v: FloatArray) -> FloatArray:
+        """Return the levels as they are; high and low were rounded when they were set."""
+        return level_v
 
 
 class GeneratorChannel:
@@ -30,9 +41,8 @@ class GeneratorChannel:
 
     def __init__(self, owner: Personality, channel: str, top_v: float) -> None:
         self.owner = owner
-        # Levels are set with four digits, 0.1 mV open circuit [M].
-        meter = SourceMeter((top_v,), (1.0,), top_v / 1e-4, 1.0, 1.0, 0.0)
-        self.terminal = Terminal(owner.name, channel, meter)
+        meter = SourceMeter((top_v,), (1.0,), top_v / LEVEL_GRID_V, 1.0, 1.0, 0.0)
+        self.terminal = GeneratorTerminal(owner.name, channel, meter)
         self.terminal.can_measure = False
         new = owner.bench.engine.new_event
         self.events = tuple(new() for _ in EVENTS)
@@ -57,7 +67,15 @@ class GeneratorChannel:
     @property
     def factor(self) -> float:
         """Open-circuit volts per displayed volt."""
-        return 1.0 if np.isinf(self.load_ohm) else (self.load_ohm + SOURCE_OHM) / self.load_ohm
+        if self.load_ohm >= HIGH_IMPEDANCE_OHM:
+            return 1.0
+        return (self.load_ohm + SOURCE_OHM) / self.load_ohm
+
+    def set_levels(self, open_high_v: float, open_low_v: float) -> None:
+        """Set the open-circuit levels, on their grid."""
+        self.open_high_v, self.open_low_v = (
+            round(level / LEVEL_GRID_V) * LEVEL_GRID_V for level in (open_high_v, open_low_v)
+        )
 
     def shown(self, open_v: float) -> float:
         """Return an open-circuit level as it is displayed."""

@@ -123,7 +123,7 @@ class PulseGenerator(ScpiPersonality):
         if abs(new_high) > top or abs(new_low) > top:
             raise ScpiError(-222, "Data out of range")
         self.check_levels(n, new_high, new_low)
-        out.open_high_v, out.open_low_v = new_high * out.factor, new_low * out.factor
+        out.set_levels(new_high * out.factor, new_low * out.factor)
         self._refresh(n)
         if conflict:
             raise ScpiError(-221, "Settings conflict; amplitude has been adjusted")
