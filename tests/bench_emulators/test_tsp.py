@@ -33,7 +33,8 @@ def test_print_writes_numbers_booleans_and_nil_as_the_firmware_does(bench: Bench
 @pytest.mark.parametrize(
     ("line", "code"),
     [("x = = 1", -285), ("nothing.at.all = 1", -286), ("smua.source.limitx = 1", -286),
-     ("smua.source.levelv = 1e4", 1102), ("smua.measure.nplc = 0", 1103),
+     ("smua.source.levelv = 1e4", 1101), ("smua.measure.nplc = 0", 1102),
+     ("format.data = 9", 1406), ("format.asciiprecision = 99", 1405),
      ("smua.source.rangev=0.2 smua.source.levelv=1", 5005), ("*NONSENSE?", -285)],
 )  # fmt: skip
 def test_errors_are_silent_and_queued(bench: Bench, line: str, code: int) -> None:
@@ -118,12 +119,27 @@ def test_timers_place_source_measure_and_end_of_pulse(bench: Bench) -> None:
     assert bench.clock_ns == pytest.approx(8e6 + 320e3, abs=2)
 
 
-def test_an_open_interlock_keeps_outputs_off(bench: Bench) -> None:
+def test_an_open_interlock_keeps_the_200_v_range_off_and_no_other(bench: Bench) -> None:
     bench.faults["dut"].interlock_open = True
-    say(bench, "smua.source.levelv=1 smua.source.output=smua.OUTPUT_ON")
+    say(bench, "smua.source.levelv=50 smua.source.output=smua.OUTPUT_ON")
     assert say(bench, "print(errorqueue.next())").startswith("8.02")
     assert say(bench, "print(smua.source.output)") == "0.00000e+00"
     assert not bench.outputs()["dut.a"].on
+    say(bench, "smua.source.levelv=1 smua.source.output=smua.OUTPUT_ON")
+    assert bench.outputs()["dut.a"].on
+    bench.faults["dut"].interlock_open = False
+    say(bench, "smua.source.levelv=50")
+    assert bench.outputs()["dut.a"].level_v == 50.0
+    bench.faults["dut"].interlock_open = True
+    assert say(bench, "print(smua.source.output)") == "0.00000e+00"
+    assert not bench.outputs()["dut.a"].on
+
+
+def test_a_40_v_model_has_no_interlock() -> None:
+    bench = resistor_bench("keithley-2600b", "a", model="2602B")
+    bench.faults["dut"].interlock_open = True
+    say(bench, "smua.source.levelv=40 smua.source.output=smua.OUTPUT_ON")
+    assert bench.outputs()["dut.a"].level_v == 40.0
 
 
 def test_output_off_modes_ground_or_release_the_line(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from hil_sim.virtual_bench import discrete as ds
 from hil_sim.virtual_bench.frames import Train
 from hil_sim.virtual_bench.physics import Physics, Sensed
-from hil_sim.virtual_bench.terminal import Terminal
+from hil_sim.virtual_bench.terminal import SourceMeter, Terminal
 
 FloatArray = NDArray[np.float64]
+_POINT = 2  # of the columns that a simulation fills: source, measurement, its point, end
 EVENTS = ("armed", "source", "measure", "pulse", "sweep", "idle")
 
 
@@ -109,20 +111,52 @@ class Timer:
 
 
 class Engine:
-    """Keeps what is armed and runs it when somebody waits for it."""
+    """Keeps what is armed and runs it when somebody waits for it.
+
+    Attributes:
+        wires: by owner, (event, event that it gives).
+        blenders: by owner, (event, the stimuli that all have to come before it is given).
+    """
 
     def __init__(self) -> None:
         self.sweeps: list[Sweep] = []
         self.timers: dict[object, list[Timer]] = {}
         self.wires: dict[object, list[tuple[int, int]]] = {}
+        self.blenders: dict[object, list[tuple[int, tuple[int, ...]]]] = {}
         self.fired: list[int] = []
         self._events = 0
+        self._shared: dict[tuple[str, int], int] = {}
+        self._counts = np.zeros(1, dtype=np.int64)
+        self._latches: dict[int, NDArray[np.int64]] = {}
         self.events_delivered = 0
 
     def new_event(self) -> int:
         """Return a new event number."""
         self._events += 1
+        self._counts = np.append(self._counts, 0)
         return self._events
+
+    def shared_event(self, bus: str, line: int) -> int:
+        """Return the event of a line that several instruments are wired to, such as TSP-Link."""
+        if (bus, line) not in self._shared:
+            self._shared[bus, line] = self.new_event()
+        return self._shared[bus, line]
+
+    def count(self, event: int) -> int:
+        """Return how often an event was delivered so far."""
+        return int(self._counts[event])
+
+    def listen(self, event: int) -> Sweep:
+        """Arm a sweep on no terminal that is done when ``event`` comes: it lets time pass to it."""
+        nowhere = Terminal("", "", SourceMeter((1.0,), (1.0,), 1.0, 1.0, 1.0, 0.0))
+        sweep = Sweep(nowhere, np.zeros(1), 1, (event, 0, 0, 0), (0,) * len(EVENTS), _ignore)
+        self.arm(sweep)
+        return sweep
+
+    def drop(self, sweep: Sweep) -> None:
+        """Take an armed sweep away."""
+        sweep.aborted = True
+        self.sweeps = [s for s in self.sweeps if s is not sweep]
 
     def arm(self, sweep: Sweep) -> None:
         """Add a sweep; it starts when the engine runs next."""
@@ -154,19 +188,22 @@ class Engine:
         """
         sweeps = [s for s in self.sweeps if not s.done]
         fired, self.fired = self.fired, []
-        if not sweeps:
+        if not sweeps and not fired:
             return 0.0
-        size = [s.level_v.size * s.arms for s in sweeps]
+        size = [int(s.row[ds.POINTS]) * s.arms for s in sweeps]
         offset = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-        columns = [np.full(int(offset[-1]), np.nan) for _ in range(3)]
-        rows = np.array([s.row for s in sweeps])
+        columns: list[NDArray[Any]] = [np.full(int(offset[-1]), np.nan) for _ in range(4)]
+        columns[_POINT] = np.zeros(int(offset[-1]), dtype=np.int64)
+        rows = np.array([s.row for s in sweeps], dtype=np.int64).reshape(-1, ds.SWEEP_INTS)
         rows[:, ds.OFFSET] = offset[:-1]
-        times = np.array([s.times for s in sweeps])
+        times = np.array([s.times for s in sweeps], dtype=np.float64).reshape(-1, ds.SWEEP_FLOATS)
+        blenders = self._blender_table()
         took, events = ds.simulate(
-            0.0, np.array(fired, dtype=np.int64), self._wire_table(), *self._timer_tables(), rows,
-            times, *columns,
+            0.0, np.array(fired, dtype=np.int64), self._wire_table(), blenders, self._counts,
+            *self._timer_tables(), rows, times, *columns,
         )  # fmt: skip
         self.events_delivered += int(events)
+        self._latches = {int(row[ds.B_EVENT]): row for row in blenders}
         for sweep, row in zip(sweeps, rows, strict=True):
             sweep.row[:] = row
         self._drive(physics, sweeps, offset, columns, float(took), clock_ns, proceed)
@@ -176,6 +213,18 @@ class Engine:
     def _wire_table(self) -> NDArray[np.int64]:
         wires = [w for table in self.wires.values() for w in table]
         return np.array(wires, dtype=np.int64).reshape(-1, 2)
+
+    def _blender_table(self) -> NDArray[np.int64]:
+        """Return the blenders; latches stay while the stimuli are the same."""
+        every = [b for table in self.blenders.values() for b in table]
+        rows = np.zeros((len(every), ds.BLENDER_INTS), dtype=np.int64)
+        for row, (event, stimuli) in zip(rows, every, strict=True):
+            row[ds.B_EVENT] = event
+            row[ds.B_STIM : ds.B_STIM + len(stimuli)] = stimuli
+            before = self._latches.get(event)
+            if before is not None and (before[: ds.B_LATCH] == row[: ds.B_LATCH]).all():
+                row[ds.B_LATCH :] = before[ds.B_LATCH :]
+        return rows
 
     def _timer_tables(self) -> tuple[NDArray[np.int64], FloatArray]:
         timers = [t for table in self.timers.values() for t in table if t.stimulus]
@@ -190,7 +239,7 @@ class Engine:
 
     def _drive(
         self, physics: Physics, sweeps: list[Sweep], offset: NDArray[np.int64],
-        columns: list[FloatArray], took_s: float, clock_ns: int,
+        columns: list[NDArray[Any]], took_s: float, clock_ns: int,
         proceed: Callable[[float, float], bool] | None,
     ) -> None:  # fmt: skip
         parts = [
@@ -211,11 +260,37 @@ class Engine:
             _leave(sweep)
 
 
+def _ignore(_: Reading) -> None:
+    """Take a reading that nobody wants."""
+
+
+class Detector:
+    """Latches an event until it is cleared, as ``wait`` of every trigger object does."""
+
+    def __init__(self, engine: Engine, event: int) -> None:
+        self.engine, self.event = engine, event
+        self._seen = engine.count(event)
+
+    @property
+    def detected(self) -> bool:
+        """Whether the event came since the detector was cleared."""
+        return self.engine.count(self.event) > self._seen
+
+    @property
+    def overrun(self) -> bool:
+        """Whether it came more than once."""
+        return self.engine.count(self.event) > self._seen + 1
+
+    def clear(self) -> None:
+        """Forget what came."""
+        self._seen = self.engine.count(self.event)
+
+
 def _train(
-    sweep: Sweep, times: list[FloatArray], took_s: float
+    sweep: Sweep, times: list[NDArray[Any]], took_s: float
 ) -> tuple[Train, NDArray[np.int64]] | None:
     """Return what a sweep drove in this run and the points it measured; None when it did not."""
-    t_source, t_measure, t_end = times
+    t_source, t_measure, p_measure, t_end = times
     # A pulse that waited for its end through an earlier run goes on from the start of this one.
     t_source = np.where(np.isnan(t_source) & np.isfinite(t_end), 0.0, t_source)
     points = np.flatnonzero(np.isfinite(t_source))
@@ -232,13 +307,11 @@ def _train(
     idle = 0.0
     if sweep.idle_v and sweep.terminal.on:
         idle = float(sweep.terminal.delivered(np.array([sweep.idle_v]))[0])
-    live = np.isfinite(t_measure[points])
-    if not sweep.measures:
-        live[:] = False
-    aperture = np.full(int(live.sum()), sweep.aperture_s)
+    taken = np.isfinite(t_measure) if sweep.measures else np.zeros(t_measure.size, dtype=np.bool_)
+    aperture = np.full(int(taken.sum()), sweep.aperture_s)
     train = Train(sweep.terminal, start, stop, levels, idle, sweep.limit_a,
-                  t_measure[points][live], aperture)  # fmt: skip
-    return train, points[live]
+                  t_measure[taken], aperture)  # fmt: skip
+    return train, p_measure[taken]
 
 
 def _hand_over(sweep: Sweep, sensed: Sensed, points: NDArray[np.int64]) -> None:

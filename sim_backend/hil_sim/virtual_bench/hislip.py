@@ -103,7 +103,7 @@ class HislipServer:
                number: int) -> None:  # fmt: skip
         # One END may close several lines; each is a message of its own, the last one answers.
         lines = message.split(b"\n") if not self._instrument.block_aware else [message]
-        replies = [answer(self._bench, self._instrument, line) for line in lines]
+        replies = [answer(self._instrument, line) for line in lines]
         reply = b"".join(r for r in replies if r is not None)
         if not reply or session.clearing.is_set():
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from hil_sim.virtual_bench.latencies import RELAY, latency_s
 from hil_sim.virtual_bench.network import parse_crosspoint
 from hil_sim.virtual_bench.personality import Personality
 
@@ -16,8 +17,8 @@ class Relays:
         operate_s: time of one move.
     """
 
-    def __init__(self, owner: Personality, operate_s: float) -> None:
-        self.owner, self.operate_s = owner, operate_s
+    def __init__(self, owner: Personality) -> None:
+        self.owner, self.operate_s = owner, latency_s(owner.driver, RELAY)
         self.closed: set[str] = set()
         self.moves = 0
 
@@ -34,7 +35,7 @@ class Relays:
             self.closed = self.closed - names if part == "opened" else self.closed | names
             self.moves += len(names)
             self._publish()
-            self.owner.bench.dwell(self.operate_s * len(names))
+            self.owner.takes(self.operate_s * len(names))
 
     def _publish(self) -> None:
         network = self.owner.bench.network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hil.errors import ConfigError
 from hil_sim.virtual_bench.engine import RunAborted
 from hil_sim.virtual_bench.faults import InstrumentFaults
+from hil_sim.virtual_bench.latencies import MESSAGE, latency_s
 from hil_sim.virtual_bench.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -17,12 +19,12 @@ if TYPE_CHECKING:
 Setting = str | int | float | bool
 
 
-class Personality:
+class Personality(ABC):
     """One emulated instrument: bytes in, bytes out, synchronous.
 
     Attributes:
         terminals: channels by the names that wiring uses.
-        latency_s: time one message takes on the instrument's usual bus (realistic benches only).
+        owed_s: wall-clock time that what happened takes on a realistic bench, not yet slept.
         block_aware: messages may hold binary blocks whose bytes are no terminator.
     """
 
@@ -31,7 +33,6 @@ class Personality:
     settings_known: ClassVar[frozenset[str]] = frozenset(
         {"model", "serial", "transport", "trigger_in", "trigger_out"}
     )
-    latency_s: ClassVar[float] = 1e-3
     block_aware: ClassVar[bool] = True
     queue_limit: ClassVar[int] = 10
 
@@ -49,6 +50,7 @@ class Personality:
         self.busy = False
         self.abort_requested = False
         self.messages = 0
+        self.owed_s = 0.0
 
     @property
     def faults(self) -> InstrumentFaults:
@@ -71,13 +73,27 @@ class Personality:
         """Return the closed crosspoints in the matrix' own grammar."""
         return []
 
+    @abstractmethod
     def handle(self, message: bytes) -> bytes | None:
         """Execute one message (terminator removed); return its reply, terminator included."""
-        raise NotImplementedError(type(self).__name__)
+
+    def watch_interlock(self) -> None:
+        """Do what an interlock that opened or closed since the last message does."""
 
     def is_urgent(self, message: bytes) -> bool:
         """Whether ``message`` interrupts a run that another session has started."""
         return False
+
+    def takes(self, seconds: float) -> None:
+        """Let ``seconds`` pass on the bench's clock, and on the wall where the bench is realistic."""
+        self.bench.dwell(seconds)
+        if self.bench.realistic:
+            self.owed_s += seconds
+
+    def settle(self, what: str) -> None:
+        """Take a documented time, on realistic benches only."""
+        if self.bench.realistic:
+            self.takes(latency_s(self.driver, what))
 
     def clear(self) -> None:
         """Device clear: stop what runs, forget unread replies; outputs stay."""
@@ -107,10 +123,10 @@ class Personality:
                 self.interrupt()
             self.bench.changed.wait_for(lambda: not self.busy)
             self._inject(faults)
+            self.watch_interlock()
             self.busy, self.abort_requested = True, False
             try:
-                if self.bench.realistic:
-                    self.bench.dwell(self.latency_s)
+                self.settle(MESSAGE)
                 reply = None if faults.mute else self.handle(message)
             except RunAborted:
                 reply = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hil_sim.virtual_bench import discrete as ds
 from hil_sim.virtual_bench.engine import EVENTS, Reading, Sweep
 from hil_sim.virtual_bench.personality import Personality
 from hil_sim.virtual_bench.scpi_values import ScpiError
@@ -70,14 +71,19 @@ class SmuChannel:
         self.records.clear()
 
     def switch(self, on: bool) -> None:
-        """Switch the output.
+        """Switch the output; a relay that was open takes its time on a realistic bench."""
+        terminal = self.terminal
+        if on and not terminal.on and terminal.off_mode == "high-z":
+            self.owner.settle("output relay")
+        terminal.on = on
 
-        Raises:
-            ScpiError: 802, the interlock is open.
-        """
-        if on and self.owner.faults.interlock_open:
-            raise ScpiError(802, "OUTPUT blocked by output enable")
-        self.terminal.on = on
+    @property
+    def present_range_a(self) -> float:
+        """Current range in use; while autoranging the one that holds the limit."""
+        full = self.terminal.range_a
+        if full is None:
+            full = self.meter.range_for(self.terminal.limit_a, self.meter.ranges_a)
+        return self.meter.ranges_a[-1] if full is None else full
 
     def range_v(self, value: float) -> float:
         """Return the source range that holds ``value``.
@@ -113,6 +119,8 @@ class SmuChannel:
     def _records(self, source: FloatArray, volts: FloatArray, amps: FloatArray, time_s: FloatArray,
                  limited: NDArray[np.bool_]) -> list[Record]:  # fmt: skip
         terminal = self.terminal
+        if terminal.sources_current:
+            source = np.full(source.shape, terminal.level_a)
         shown, full = terminal.metered(amps, volts, terminal.range_a)
         step = terminal.range_v * 1e-6
         seen = np.round(volts / step) * step
@@ -121,27 +129,46 @@ class SmuChannel:
         return [Record(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
     def start(self, levels: FloatArray, arms: int, shape: Shape,
-              done: Callable[[list[Record]], None] | None = None) -> Sweep:  # fmt: skip
-        """Arm a sweep over ``levels``; it runs when somebody waits. Records are appended."""
+              done: Callable[[list[Record]], None] | None = None,
+              points: int | None = None) -> Sweep:  # fmt: skip
+        """Arm a sweep over ``levels``; it runs when somebody waits. Records are appended.
+
+        A channel that sources current holds its level.
+
+        With ``points`` each arm takes so many of the levels, from where the one before stopped;
+        after the last level comes the first.
+        """
         begin_s = self.owner.bench.clock_ns * 1e-9
+        terminal = self.terminal
+        idle_v, limit_a = terminal.level_v, terminal.limit_a
+        if terminal.sources_current:
+            idle_v, limit_a = terminal.drive()
+            levels = np.full(levels.shape, idle_v)
 
         def deliver(reading: Reading) -> None:
             records = self._records(
                 reading.source_v, reading.level_v, reading.current_a, begin_s + reading.time_s,
-                reading.limited,
+                terminal.in_compliance(reading.limited),
             )  # fmt: skip
             self.records.extend(records)
             if done is not None:
                 done(records)
 
         self.sweep = Sweep(
-            self.terminal, levels, arms, shape.stimuli, self.events, deliver,
-            idle_v=self.terminal.level_v, end_idle=shape.pulsed, measures=shape.measures,
+            terminal, levels, arms, shape.stimuli, self.events, deliver,
+            idle_v=idle_v, end_idle=shape.pulsed, measures=shape.measures,
             asynchronous=shape.asynchronous, source_delay_s=shape.source_delay_s,
-            aperture_s=shape.aperture_s, width_s=shape.after_s, limit_a=self.terminal.limit_a,
+            aperture_s=shape.aperture_s, width_s=shape.after_s, limit_a=limit_a,
         )  # fmt: skip
+        if points is not None:
+            self.sweep.row[ds.POINTS] = points
         self.owner.bench.engine.arm(self.sweep)
         return self.sweep
+
+    @property
+    def waits_for_arm(self) -> bool:
+        """Whether a sweep is initiated and waits at its arm layer."""
+        return not self.idle and self.sweep is not None and not self.sweep.within_arm
 
     @property
     def idle(self) -> bool:

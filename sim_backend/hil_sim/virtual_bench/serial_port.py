@@ -42,7 +42,7 @@ class PtyServer:
             with contextlib.suppress(OSError):
                 buffer += os.read(self._master, 1 << 16)
             while (message := split_message(buffer, self._instrument.block_aware)) is not None:
-                reply = answer(self._bench, self._instrument, message)
+                reply = answer(self._instrument, message)
                 if reply is not None:
                     self._write(reply)
 

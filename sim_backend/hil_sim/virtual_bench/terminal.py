@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-OffMode = Literal["normal", "zero", "high-z"]
+OffMode = Literal["normal", "zero", "high-z", "guard"]
 FloatArray = NDArray[np.float64]
 
 
@@ -64,7 +64,9 @@ class Terminal:
         level_v: programmed level in volts (voltage source).
         level_a: programmed level in amperes (current source).
         limit_a, limit_v: compliance of the voltage and of the current source.
-        on: output on; off_mode says what an off output is.
+        on: output on; off_mode says what an off output is: 0 V behind ``off_limit_a`` (normal,
+            zero), open (high-z), or 0 A (guard).
+        ceiling_v: most that the output gives while an interlock is open, inf = no limit.
         range_v: source range, which sets the level's resolution.
         range_a: measuring range, None while autoranging.
         limited: the last evaluation found the source in compliance.
@@ -80,12 +82,14 @@ class Terminal:
         """Go to the state of a channel that is off."""
         self.level_v, self.level_a = 0.0, 0.0
         self.limit_a, self.limit_v = math.inf, math.inf
-        self.on, self.off_mode = False, "normal"
+        self.on = False
+        self.off_mode: OffMode = "normal"
+        self.off_limit_a = math.inf
         self.range_v: float = self.meter.ranges_v[-1]
         self.range_a: float | None = None
         self.sources_current = False
         self.limited = False
-        self.interlocked = False
+        self.ceiling_v = math.inf
 
     @property
     def name(self) -> str:
@@ -95,7 +99,7 @@ class Terminal:
     @property
     def low_impedance(self) -> bool:
         """Whether the terminal holds its lines at a level rather than letting them float."""
-        return self.on or self.off_mode != "high-z"
+        return self.on or self.off_mode in ("normal", "zero")
 
     def set_level_v(self, level_v: float) -> None:
         """Program a level."""
@@ -106,13 +110,20 @@ class Terminal:
 
         A current source is a voltage source at its voltage limit that limits at its level.
         """
-        if not self.on or self.interlocked:
-            return 0.0, math.inf
+        if not self.on:
+            return 0.0, self.off_limit_a
         if self.sources_current:
             if self.level_a == 0.0:
                 return 0.0, 1e-18
             return math.copysign(self.limit_v, self.level_a), abs(self.level_a)
         return float(self.delivered(np.array([self.level_v]))[0]), self.limit_a
+
+    def in_compliance(self, clamped: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return where the source limits, given where the equivalent voltage source does.
+
+        A current source regulates while that one clamps.
+        """
+        return ~clamped & (self.level_a != 0.0) if self.sources_current else clamped
 
     def quantised(self, level_v: FloatArray) -> FloatArray:
         """Return levels on the source's grid in its present range."""
@@ -125,7 +136,9 @@ class Terminal:
         errors = self.accuracy
         if errors.source_gain or errors.source_offset_v:
             levels = levels * (1.0 + errors.source_gain) + errors.source_offset_v
-        return levels
+        return (
+            levels if math.isinf(self.ceiling_v) else levels.clip(-self.ceiling_v, self.ceiling_v)
+        )
 
     def metered(
         self, current_a: FloatArray, level_v: FloatArray, range_a: float | None

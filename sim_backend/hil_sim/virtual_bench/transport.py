@@ -56,12 +56,11 @@ def split_message(buffer: bytearray, block_aware: bool) -> bytes | None:
         return message.rstrip(b"\r")
 
 
-def answer(bench: Bench, instrument: Personality, message: bytes) -> bytes | None:
+def answer(instrument: Personality, message: bytes) -> bytes | None:
     """Return the reply to one message after the latencies that are asked for."""
-    if bench.realistic:
-        time.sleep(instrument.latency_s)
     reply = instrument.exchange(message)
-    late = instrument.faults.late_s
+    owed, instrument.owed_s = instrument.owed_s, 0.0
+    late = instrument.faults.late_s + owed
     if late > 0.0:
         time.sleep(late)
     return reply
@@ -106,7 +105,7 @@ class SocketServer:
             while chunk := connection.recv(1 << 16):
                 buffer += chunk
                 while (message := split_message(buffer, aware)) is not None:
-                    reply = answer(self._bench, self._instrument, message)
+                    reply = answer(self._instrument, message)
                     if reply is not None:
                         connection.sendall(reply)
         with self._guard:

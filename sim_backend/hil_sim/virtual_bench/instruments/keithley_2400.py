@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from hil_sim.virtual_bench.instruments.keithley_2400_table import (
+    MAX_GROUP,
     MAX_LIST,
     MAX_READINGS,
     add_commands,
@@ -23,7 +24,7 @@ from hil_sim.virtual_bench.scpi_values import (
     numbers,
     text,
 )
-from hil_sim.virtual_bench.terminal import SourceMeter
+from hil_sim.virtual_bench.terminal import OffMode, SourceMeter
 
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.bench import Bench
@@ -32,8 +33,14 @@ _AMPS: Final = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 METER: Final = SourceMeter((0.2, 2.0, 20.0, 200.0), _AMPS, 4e4, 1e6, 1.055, 9.9e37)
 NAN: Final = 9.91e37
 _ELEMENTS: Final = ("VOLT", "CURR", "RES", "TIME", "STAT")
-_OVERFLOW, _COMPLIANCE, _MEASURES_V, _MEASURES_I, _SOURCES_V = 1, 8, 1 << 11, 1 << 12, 1 << 14
-_MODES: Final = {"HIMP": "high-z", "NORM": "normal", "ZERO": "zero", "GUAR": "normal"}
+# Status word, 2400S-900-01 rev. K pp. 18-50 and 18-51 (example p. 18-53).
+_OVERFLOW, _FRONT, _COMPLIANCE = 1 << 0, 1 << 2, 1 << 3
+_MEASURES: Final = {"VOLT": 1 << 11, "CURR": 1 << 12, "RES": 1 << 13}
+_SOURCES_V, _SOURCES_I, _REMOTE_SENSE = 1 << 14, 1 << 15, 1 << 22
+_MODES: Final[dict[str, OffMode]] = {
+    "HIMP": "high-z", "NORM": "normal", "ZERO": "zero", "GUAR": "guard",
+}  # fmt: skip
+_OFF_PART: Final = 0.005  # of the current range: the limit of a normal output that is off, p. 18-59
 
 
 class Keithley2400(ScpiPersonality):
@@ -41,7 +48,6 @@ class Keithley2400(ScpiPersonality):
 
     driver: ClassVar[str] = "keithley-2400"
     default_model: ClassVar[str] = "2400"
-    latency_s: ClassVar[float] = 4e-3  # GPIB, planning value
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self.listed = np.zeros(1)
@@ -91,6 +97,8 @@ class Keithley2400(ScpiPersonality):
         terminal.limit_v = abs(self.value("prot VOLT", 1))
         auto = self.value("sense auto CURR", 1)
         terminal.range_a = None if auto else self.smu.range_a(self.value("sense range CURR", 1))
+        keeps = terminal.off_mode == "zero"
+        terminal.off_limit_a = terminal.limit_a if keeps else _OFF_PART * self.smu.present_range_a
         level = self.value("level VOLT", 1)
         if self.value("auto VOLT", 1):
             terminal.range_v = self.smu.range_v(level)
@@ -117,8 +125,25 @@ class Keithley2400(ScpiPersonality):
     def _output(self) -> None:
         on = self.value("outp", 1)
         self.values["outp", (1,)] = False
+        self._switch(on)
+
+    @property
+    def _blocked(self) -> bool:
+        """Whether the output enable line, where it is in use, keeps the output off."""
+        return bool(self.value("enable line", 1)) and self.faults.interlock_open
+
+    def _switch(self, on: bool) -> None:
+        """Switch the output; 802 as in 2400S-900-01 rev. K p. B-6."""
+        if on and self._blocked:
+            raise ScpiError(802, "OUTPUT blocked by output enable")
         self.smu.switch(on)
         self.values["outp", (1,)] = on
+
+    def watch_interlock(self) -> None:
+        """Switch off, relay open, when the output enable line goes away (p. 13-10)."""
+        if self._blocked and self.smu.terminal.on:
+            self._switch(False)
+            self.smu.terminal.off_mode = "high-z"
 
     def _functions(self, *arguments: object) -> None:
         names = {text(p)[:4].upper() for p in self._parameters(arguments)}
@@ -156,10 +181,10 @@ class Keithley2400(ScpiPersonality):
         self.values["format", ()] = "ASC" if kind == "ASC" else "REAL,32"
 
     def _list(self, *arguments: object) -> None:
-        self.listed = numbers(-210.0, 210.0, MAX_LIST)(self._parameters(arguments))
+        self.listed = numbers(-210.0, 210.0, MAX_GROUP)(self._parameters(arguments))
 
     def _append(self, *arguments: object) -> None:
-        more = numbers(-210.0, 210.0, MAX_LIST)(self._parameters(arguments))
+        more = numbers(-210.0, 210.0, MAX_GROUP)(self._parameters(arguments))
         if self.listed.size + more.size > MAX_LIST:
             raise ScpiError(-223, "Too much data")
         self.listed = np.concatenate([self.listed, more])
@@ -174,6 +199,11 @@ class Keithley2400(ScpiPersonality):
 
     def _full(self) -> bool:
         return len(self.trace) >= int(self.value("points"))
+
+    def summary(self) -> int:
+        """Return bit 0 of the status byte, the measurement register (2400S-900-01, section 15)."""
+        self.bench.run(self)
+        return int(bool(512 * self._full() & self.value("measurement enable")))
 
     # Running.
 
@@ -199,16 +229,16 @@ class Keithley2400(ScpiPersonality):
         if not self.smu.terminal.on and not auto_off:
             raise ScpiError(803, "Not permitted with OUTPUT off")
         if auto_off and not self.smu.terminal.on:
-            self.smu.switch(True)
+            self._switch(True)
         arms, count = self._counts()
         level = self.smu.terminal.level_v
         listed = self.value("mode VOLT", 1) == "LIST" and self.value("func", 1) == "VOLT"
         if listed:
             if self.value("auto VOLT", 1):
                 self.smu.terminal.range_v = self.smu.range_v(float(np.abs(self.listed).max()))
-            levels = np.resize(self.listed, count)
+            levels = self.listed
         else:
-            levels = np.full(count, level)
+            levels = np.full(1, level)
         ones = (1,)
         line = self.bench.bus[self.value("in", *ones)]
         arm_line = self.bench.bus[self.value("arm in", 1, 1)]
@@ -224,16 +254,23 @@ class Keithley2400(ScpiPersonality):
             levels, arms,
             Shape(delay, self.aperture_s, self.value("trigger delay", *ones), pulsed,
                   stimuli=(arm, source, 0, 0)),
-            self._finished,
+            self._finished, points=count,
         )  # fmt: skip
         self.smu.terminal.set_level_v(level)
 
     def _publish(self) -> None:
         event = {"SOUR": 1, "DEL": 1, "SENS": 2}.get(self.value("output", 1))
         out = self.bench.bus[self.value("out", 1)]
-        self.bench.engine.wires[self.name] = (
-            [] if event is None else [(self.smu.events[event], out)]
-        )
+        wires = [] if event is None else [(self.smu.events[event], out)]
+        layer = {"TENT": 0, "TEX": 4}.get(self.value("arm output", 1, 1))
+        if layer is not None:
+            wires.append((self.smu.events[layer], self.bench.bus[self.value("arm out", 1, 1)]))
+        self.bench.engine.wires[self.name] = wires
+
+    def _operation(self) -> str:
+        """Operation condition: bit 6 waits for an arm event, bit 10 idle (figure 15-5)."""
+        self.bench.run(self)
+        return str(64 * self.smu.waits_for_arm | 1024 * self.smu.idle)
 
     def _finished(self, records: list[Record]) -> None:
         if self.feeding:
@@ -242,8 +279,7 @@ class Keithley2400(ScpiPersonality):
             if self._full():
                 self.feeding = False
         if self.value("auto off", 1):
-            self.smu.terminal.on = False
-            self.values["outp", (1,)] = False
+            self._switch(False)
 
     def finish(self) -> None:
         """Wait for the trigger model to be idle."""
@@ -265,8 +301,7 @@ class Keithley2400(ScpiPersonality):
     def _measure(self, key: str) -> str | bytes:
         self._configure(key)
         if not self.smu.terminal.on:
-            self.smu.switch(True)
-            self.values["outp", (1,)] = True
+            self._switch(True)
         return self._read()
 
     def _tripped(self) -> str:
@@ -276,23 +311,37 @@ class Keithley2400(ScpiPersonality):
 
     # Replies.
 
-    def _row(self, record: Record) -> list[float]:
+    def _statistics(self) -> str:
+        """Return a statistic of the buffer's volts, amperes and ohms (``:CALC3:DATA?``)."""
+        if not self.trace:
+            raise ScpiError(-230, "Data corrupt or stale")
+        rows = np.array([self._row(record, _ELEMENTS[:3]) for record in self.trace])
+        lowest, highest = rows.min(axis=0), rows.max(axis=0)
+        found = {
+            "MEAN": rows.mean(axis=0), "SDEV": rows.std(axis=0), "MAX": highest, "MIN": lowest,
+            "PKPK": highest - lowest,
+        }[self.value("statistic")]  # fmt: skip
+        return ",".join(self.format_number(float(v)) for v in found)
+
+    def _row(self, record: Record, elements: tuple[str, ...]) -> list[float]:
         measures_v, measures_i = "VOLT" in self.functions, "CURR" in self.functions
         sources_v = not self.smu.terminal.sources_current
         volts = record.volts if measures_v else record.source if sources_v else NAN
         amps = record.amps if measures_i else NAN if sources_v else self.smu.terminal.level_a
         ohms = record.volts / record.amps if "RES" in self.functions and record.amps else NAN
         status = (
-            _OVERFLOW * record.overflow | _COMPLIANCE * record.limited | _MEASURES_V * measures_v
-            | _MEASURES_I * measures_i | _SOURCES_V * sources_v
+            _OVERFLOW * record.overflow | _COMPLIANCE * record.limited
+            | _FRONT * (self.value("terminals") == "FRON")
+            | sum(_MEASURES[name] for name in self.functions)
+            | (_SOURCES_V if sources_v else _SOURCES_I) | _REMOTE_SENSE * self.value("rsense")
         )  # fmt: skip
         row = {"VOLT": volts, "CURR": amps, "RES": ohms, "TIME": record.time_s, "STAT": status}
-        return [row[element] for element in self.elements]
+        return [row[element] for element in elements]
 
     def _encoded(self, records: list[Record]) -> str | bytes:
         if not records:
             raise ScpiError(-230, "Data corrupt or stale")
-        values = [value for record in records for value in self._row(record)]
+        values = [value for record in records for value in self._row(record, self.elements)]
         if self.value("format") == "ASC":
             return ",".join(self.format_number(v) for v in values)
         order = "<" if self.value("border") == "SWAP" else ">"

@@ -10,7 +10,8 @@ from hil_sim.virtual_bench.scpi_values import boolean, integer, keyword, real
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.instruments.keithley_2400 import Keithley2400
 
-MAX_LIST, MAX_READINGS = 100, 2500
+# Levels of one list command, of a list (p. 18-92), readings.
+MAX_GROUP, MAX_LIST, MAX_READINGS = 100, 2500, 2500
 
 
 def add_commands(self: Keithley2400) -> None:
@@ -41,7 +42,7 @@ def add_commands(self: Keithley2400) -> None:
     s(":SOURce#:DELay:AUTO", "auto delay", boolean, True)
     s(":SOURce#:CLEar:AUTO", "auto off", boolean, False)
     s(":SOURce#:CLEar:AUTO:MODE", "auto off mode", keyword("ALWays", "TCOunt"), "ALW")
-    self.add(":SOURce#:CLEar[:IMMediate]", put=lambda *_: self.smu.switch(False))
+    self.add(":SOURce#:CLEar[:IMMediate]", put=lambda *_: self._switch(False))
     self.add(":SOURce#:LIST:VOLTage", put=self._list, get=self._list_query)
     self.add(":SOURce#:LIST:VOLTage:POINts", get=lambda *_: str(self.listed.size))
     self.add(":SOURce#:LIST:VOLTage:APPend", put=self._append)
@@ -61,6 +62,7 @@ def add_commands(self: Keithley2400) -> None:
     s(":ARM[:SEQuence#][:LAYer#]:TIMer", "arm timer", real(1e-3, 1e5), 0.1)
     s(":ARM[:SEQuence#][:LAYer#]:ILINe", "arm in", integer(1, 4), 1)
     s(":ARM[:SEQuence#][:LAYer#]:OLINe", "arm out", integer(1, 4), 2)
+    s(":ARM[:SEQuence#][:LAYer#]:DIRection", "bypass", keyword("SOURce", "ACCeptor"), "ACC")
     s(":ARM[:SEQuence#][:LAYer#]:OUTPut", "arm output", keyword("TENTer", "TEXit", "NONE"),
       "NONE")  # fmt: skip
     s(":TRIGger[:SEQuence#]:COUNt", "count", integer(1, MAX_READINGS), 1)
@@ -72,7 +74,7 @@ def add_commands(self: Keithley2400) -> None:
       keyword("SOURce", "DELay", "SENSe", "NONE"), "SOUR")  # fmt: skip
     s(":TRIGger[:SEQuence#]:OUTPut", "output",
       keyword("SOURce", "DELay", "SENSe", "NONE"), "NONE")  # fmt: skip
-    self.add(":TRIGger:CLEar", put=lambda _: self._stop())
+    self.add(":TRIGger:CLEar", put=lambda _: None)
     self.add(":INITiate[:IMMediate]", put=lambda _: self._initiate())
     self.add(":ABORt", put=lambda _: self._stop())
     self.add(":READ", get=lambda _: self._read())
@@ -81,12 +83,17 @@ def add_commands(self: Keithley2400) -> None:
     s(":OUTPut#[:STATe]", "outp", boolean, False, lambda _: self._output())
     s(":OUTPut#:SMODe", "smod", keyword("HIMPedance", "NORMal", "ZERO", "GUARd"), "NORM",
       lambda _: changed())  # fmt: skip
-    s(":OUTPut#:ENABle[:STATe]", "enable line", boolean, False)
+    # Revisions call the line of the digital port interlock or output enable (pp. 18-9, 18-58).
+    for line in ("ENABle[:STATe]", "INTerlock:STATe"):
+        s(f":OUTPut#:{line}", "enable line", boolean, False)
+    for line in ("ENABle", "INTerlock"):
+        self.add(f":OUTPut#:{line}:TRIPped",
+                 get=lambda *_: str(int(not self.faults.interlock_open)))  # fmt: skip
     self.add(":FORMat:ELEMents[:SENSe#]", put=self._put_elements,
              get=lambda *_: ",".join(self.elements))  # fmt: skip
     self.add(":FORMat[:DATA]", put=self._format, get=lambda _: self.value("format"))
     self.defaults["format"] = "ASC"
-    s(":FORMat:BORDer", "border", keyword("NORMal", "SWAPped"), "SWAP")
+    s(":FORMat:BORDer", "border", keyword("NORMal", "SWAPped"), "NORM")  # *RST, p. 18-9
     s(":FORMat:SREGister", "sreg", keyword("ASCii", "HEXadecimal", "OCTal", "BINary"), "ASC")
     s(":TRACe:POINts", "points", integer(1, MAX_READINGS), 100)
     self.add(":TRACe:POINts:ACTual", get=lambda _: str(len(self.trace)))
@@ -96,6 +103,9 @@ def add_commands(self: Keithley2400) -> None:
     self.add(":TRACe:CLEar", put=lambda _: self.trace.clear())
     self.add(":TRACe:FREE", get=lambda _: f"{MAX_READINGS - len(self.trace)},0")
     self.add(":TRACe:DATA", get=lambda _: self._encoded(self.trace))
+    s(":CALCulate3:FORMat", "statistic",
+      keyword("MEAN", "SDEViation", "MAXimum", "MINimum", "PKPK"), "MEAN")  # fmt: skip
+    self.add(":CALCulate3:DATA", get=lambda _: self._statistics())
     s(":SYSTem:RSENse", "rsense", boolean, False)
     s(":SYSTem:AZERo[:STATe]", "azero", keyword("ON", "OFF", "ONCE", "1", "0"), "ON")
     s(":SYSTem:LFRequency", "line", real(50, 60), 50.0)
@@ -110,4 +120,4 @@ def add_commands(self: Keithley2400) -> None:
     s(":STATus:MEASurement:ENABle", "measurement enable", integer(0, 65535), 0)
     self.add(":STATus:MEASurement[:EVENt]", get=lambda _: str(512 * self._full()))
     self.add(":STATus:MEASurement:CONDition", get=lambda _: str(512 * self._full()))
-    self.add(":STATus:OPERation:CONDition", get=lambda _: str(1024 * self.smu.idle))
+    self.add(":STATus:OPERation:CONDition", get=lambda _: self._operation())

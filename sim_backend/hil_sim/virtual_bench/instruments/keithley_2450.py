@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from hil_sim.virtual_bench.instruments.keithley_2450_blocks import TriggerBlocks
 from hil_sim.virtual_bench.instruments.keithley_2450_table import add_commands
 from hil_sim.virtual_bench.personality import Setting
 from hil_sim.virtual_bench.scpi import ScpiPersonality
@@ -39,7 +40,6 @@ class Keithley2450(ScpiPersonality):
 
     driver: ClassVar[str] = "keithley-2450"
     default_model: ClassVar[str] = "2450"
-    latency_s: ClassVar[float] = 1e-3
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self.function = "CURR"
@@ -47,6 +47,7 @@ class Keithley2450(ScpiPersonality):
         self.buffers: dict[str, list[Record]] = {b: [] for b in DEFAULT_BUFFERS}
         self.sizes: dict[str, int] = dict.fromkeys(DEFAULT_BUFFERS, 100_000)
         self.planned: Callable[[], None] | None = None
+        self.blocks = TriggerBlocks(self)
         super().__init__(bench, name, settings)
         self.smu = SmuChannel(self, "1", METER)
         self.terminals["1"] = self.smu.terminal
@@ -75,6 +76,7 @@ class Keithley2450(ScpiPersonality):
     def add_commands(self) -> None:
         """Add the command table."""
         add_commands(self)
+        self.blocks.add_commands()
 
     # Settings.
 
@@ -90,6 +92,7 @@ class Keithley2450(ScpiPersonality):
     def reset(self) -> None:
         """``*RST``: settings and buffers."""
         super().reset()
+        self.blocks.reset()
         self._set_up()
 
     def _apply(self) -> None:
@@ -150,7 +153,8 @@ class Keithley2450(ScpiPersonality):
 
     # Buffers.
 
-    def _buffer(self, parameters: list[str], at: int) -> list[Record]:
+    def buffer(self, parameters: list[str], at: int) -> list[Record]:
+        """Return the buffer that parameter ``at`` names, ``defbuffer1`` without one."""
         name = text(parameters[at]) if len(parameters) > at else DEFAULT_BUFFERS[0]
         if name not in self.buffers:
             raise ScpiError(-1133, f"Buffer {name} does not exist")
@@ -173,15 +177,16 @@ class Keithley2450(ScpiPersonality):
 
     def _put_points(self, parameters: list[str]) -> None:
         name = text(parameters[1]) if len(parameters) > 1 else DEFAULT_BUFFERS[0]
-        self._buffer([name], 0)
+        self.buffer([name], 0)
         self.sizes[name] = integer(10, 10_000_000)(parameters[0])
 
     def _points(self, parameters: list[str]) -> str:
         name = text(parameters[0]) if parameters else DEFAULT_BUFFERS[0]
-        self._buffer([name], 0)
+        self.buffer([name], 0)
         return str(self.sizes[name])
 
-    def _keep(self, buffer: list[Record], records: list[Record]) -> None:
+    def keep(self, buffer: list[Record], records: list[Record]) -> None:
+        """Append to a buffer what it has room for."""
         name = next(n for n, b in self.buffers.items() if b is buffer)
         room = self.sizes[name] - len(buffer)
         buffer.extend(records[:room])
@@ -219,11 +224,11 @@ class Keithley2450(ScpiPersonality):
               buffer_at: int) -> None:  # fmt: skip
         if key != "VOLT":
             raise ScpiError(-221, "Settings conflict: only voltage sweeps are emulated")
-        self._buffer(parameters, buffer_at)
+        self.buffer(parameters, buffer_at)
         wanted = list(parameters)
 
         def begin() -> None:
-            buffer = self._buffer(wanted, buffer_at)
+            buffer = self.buffer(wanted, buffer_at)
             buffer.clear()  # the sweep's trigger model starts with a buffer-clear block
             wait = delay if delay >= 0.0 else self._delay()
             if self.value("auto VOLT", 1):
@@ -231,7 +236,7 @@ class Keithley2450(ScpiPersonality):
             self.smu.records.clear()
             self.smu.start(
                 np.asarray(levels, dtype=np.float64), max(count, 1),
-                Shape(wait, self.aperture_s()), lambda records: self._keep(buffer, records),
+                Shape(wait, self.aperture_s()), lambda records: self.keep(buffer, records),
             )  # fmt: skip
 
         self.planned = begin
@@ -247,6 +252,12 @@ class Keithley2450(ScpiPersonality):
     def _stop(self) -> None:
         self.bench.engine.abort({id(self.smu.terminal)})
 
+    def trigger_state(self) -> str:
+        """Return the answer to ``:TRIG:STAT?`` (p. 6-166)."""
+        self.bench.run(self)
+        state = "WAITING" if self.smu.waits_for_arm else "IDLE" if self.smu.idle else "RUNNING"
+        return f"{state};{state};0"
+
     def finish(self) -> None:
         """Wait for the trigger model to be idle."""
         self.bench.wait_until(self, lambda: self.smu.idle)
@@ -255,9 +266,9 @@ class Keithley2450(ScpiPersonality):
         """``*TRG``: nothing waits for the command interface here."""
 
     def _take(self, parameters: list[str]) -> None:
-        buffer = self._buffer(parameters, 0)
+        buffer = self.buffer(parameters, 0)
         for _ in range(self.value("count", 1)):
-            self._keep(buffer, [self.smu.spot(self.aperture_s(), self._delay())])
+            self.keep(buffer, [self.smu.spot(self.aperture_s(), self._delay())])
 
     def _read(self, parameters: list[str]) -> str | bytes:
         self._take(parameters)
@@ -272,7 +283,7 @@ class Keithley2450(ScpiPersonality):
         return self._fetch(parameters)
 
     def _fetch(self, parameters: list[str]) -> str | bytes:
-        records = self._buffer(parameters, 0)
+        records = self.buffer(parameters, 0)
         if not records:
             raise ScpiError(-230, "Data corrupt or stale")
         return self._encoded(records[-1:], parameters[1:])
@@ -281,7 +292,7 @@ class Keithley2450(ScpiPersonality):
         if len(parameters) < 2:
             raise ScpiError(-109, "Missing parameter")
         self.finish()
-        buffer = self._buffer(parameters, 2)
+        buffer = self.buffer(parameters, 2)
         first, last = int(number(parameters[0])), int(number(parameters[1]))
         if not 1 <= first <= last <= len(buffer):
             raise ScpiError(-222, "Parameter data out of range")

@@ -42,7 +42,6 @@ class Keithley2600B(TspPersonality):
 
     driver: ClassVar[str] = "keithley-2600b"
     default_model: ClassVar[str] = "2636B"
-    latency_s: ClassVar[float] = 1e-3  # LAN socket, planning value
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self._made: dict[str, Smu] = {}
@@ -95,7 +94,7 @@ class Keithley2600B(TspPersonality):
         return self.object(
             {"condition": lambda: 4 if self.errors else 0},
             objects={"reset": lambda *_: None, "measurement": measurement, "operation": operation,
-                     "standard": self.object({"event": lambda: self.esr})},
+                     "standard": self.standard_events()},
         )  # fmt: skip
 
     def _stored(self, names: dict[str, Any], objects: dict[str | int, Any] | None = None) -> Any:
@@ -116,6 +115,11 @@ class Keithley2600B(TspPersonality):
             measure = self._stored({"func": 1})
             objects[f"smu{letter}"] = self._stored({"digits": 5}, {"measure": measure})
         return self._stored({"screen": 2}, objects)
+
+    def watch_interlock(self) -> None:
+        """Switch off what needs the interlock when it is open."""
+        for smu in self._made.values():
+            smu.check_interlock()
 
     def reset(self) -> None:
         """``reset()`` and ``*RST``: channels and triggers; errors and buffers stay."""

@@ -28,7 +28,7 @@ class KeysightB2200A(ScpiPersonality):
     default_model: ClassVar[str] = "B2200A"
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
-        self.relays = Relays(self, 3e-3)
+        self.relays = Relays(self)
         super().__init__(bench, name, settings)
 
     @property

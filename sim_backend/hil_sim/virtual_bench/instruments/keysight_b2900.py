@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from hil_sim.virtual_bench.instruments.keysight_b2900_table import (
     MAX_READINGS,
     add_commands,
 )
+from hil_sim.virtual_bench.instruments.keysight_b2900_trace import TraceBuffers
 from hil_sim.virtual_bench.personality import Setting
 from hil_sim.virtual_bench.scpi import ScpiPersonality
 from hil_sim.virtual_bench.scpi_smu import LINE_HZ, Record, Shape, SmuChannel
@@ -41,6 +43,8 @@ _SOURCES_CURRENT, _COMPLIANCE, _OVERFLOW = 1, 2, 1 << 13
 _MODES: Final = {"NORM": "normal", "ZERO": "zero", "HIZ": "high-z"}
 # Condition bits of ch 1 and 2: transition idle, acquisition idle (status system chapter).
 _IDLE_BITS: Final = {1: (1 << 1) | (1 << 4), 2: (1 << 7) | (1 << 10)}
+# Waiting for a transition arm, waiting for an acquire arm.
+_ARM_BITS: Final = {1: (1 << 3) | (1 << 6), 2: (1 << 9) | (1 << 12)}
 
 
 class KeysightB2900(ScpiPersonality):
@@ -48,10 +52,10 @@ class KeysightB2900(ScpiPersonality):
 
     driver: ClassVar[str] = "keysight-b2900"
     default_model: ClassVar[str] = "B2902A"
-    latency_s: ClassVar[float] = 1e-3
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self.listed: dict[int, NDArray[np.float64]] = {}
+        self.traces = TraceBuffers(self)
         self.elements: tuple[str, ...] = ELEMENTS[:5]
         super().__init__(bench, name, settings)
         count = 1 if self.model in ("B2901A", "B2911A", "B2901B", "B2911B") else 2
@@ -75,7 +79,7 @@ class KeysightB2900(ScpiPersonality):
 
     def _put_layer(self, names: tuple[str, ...], key: str, parse: Any, n: int,
                    parameters: list[str]) -> None:  # fmt: skip
-        self._smu(n)
+        self.smu(n)
         if not parameters:
             raise ScpiError(-109, "Missing parameter")
         for name in names:
@@ -86,13 +90,15 @@ class KeysightB2900(ScpiPersonality):
 
     # Settings.
 
-    def _smu(self, n: int) -> SmuChannel:
+    def smu(self, n: int) -> SmuChannel:
+        """Return a channel; -114 when there is none."""
         if n not in self.smus:
             raise ScpiError(-114, "Header suffix out of range")
         return self.smus[n]
 
     def _set_up(self) -> None:
         self.listed.clear()
+        self.traces.reset()
         self.elements = ELEMENTS[:5]
         for n, smu in self.smus.items():
             smu.reset(1e-4, 2.0)
@@ -104,7 +110,7 @@ class KeysightB2900(ScpiPersonality):
         self._set_up()
 
     def _apply(self, n: int) -> None:
-        smu = self._smu(n)
+        smu = self.smu(n)
         terminal = smu.terminal
         terminal.off_mode = _MODES[self.value("off mode", n)]
         terminal.sources_current = self.value("func", n) == "CURR"
@@ -118,7 +124,7 @@ class KeysightB2900(ScpiPersonality):
         terminal.set_level_v(self.value("level VOLT", n))
 
     def _level(self, key: str, n: int) -> None:
-        terminal = self._smu(n).terminal
+        terminal = self.smu(n).terminal
         level = self.value(f"level {key}", n)
         fixed = key == "VOLT" and not self.value("auto VOLT", n)
         if fixed and abs(level) > terminal.range_v * METER.overrange:
@@ -129,7 +135,7 @@ class KeysightB2900(ScpiPersonality):
     def _range(self, key: str, n: int) -> None:
         self.values[f"auto {key}", (n,)] = False
         if key == "VOLT":
-            smu = self._smu(n)
+            smu = self.smu(n)
             smu.terminal.range_v = smu.range_v(self.value("range VOLT", n))
 
     def _sense_range(self, key: str, n: int) -> None:
@@ -142,7 +148,7 @@ class KeysightB2900(ScpiPersonality):
         self.values["aperture", (n,)] = real(4e-4, 100.0)(parameters[0]) / LINE_HZ
 
     def _output(self, n: int, parameters: list[str]) -> None:
-        smu = self._smu(n)
+        smu = self.smu(n)
         smu.switch(boolean(parameters[0] if parameters else ""))
 
     def _functions(self, n: int, parameters: list[str]) -> None:
@@ -155,7 +161,7 @@ class KeysightB2900(ScpiPersonality):
         return ",".join(f'"{f}"' for f in sorted(self.value("functions", n)))
 
     def _list(self, n: int, parameters: list[str]) -> None:
-        self._smu(n)
+        self.smu(n)
         self.listed[n] = numbers(-210.0, 210.0, MAX_LIST)(parameters)
 
     def _append(self, n: int, parameters: list[str]) -> None:
@@ -191,7 +197,7 @@ class KeysightB2900(ScpiPersonality):
                 raise ScpiError(-224, "Illegal parameter value")
             out.extend(range(int(first), int(last or first) + 1))
         for n in out:
-            self._smu(n)
+            self.smu(n)
         return out
 
     # Running.
@@ -211,7 +217,7 @@ class KeysightB2900(ScpiPersonality):
     def _initiate(self, parameters: list[str]) -> None:
         timers: list[Timer] = []
         for n in self._channels(parameters):
-            smu = self._smu(n)
+            smu = self.smu(n)
             if not smu.terminal.on:
                 smu.switch(True)
             smu.records.clear()
@@ -221,7 +227,8 @@ class KeysightB2900(ScpiPersonality):
             levels = self._levels(n, count)
             if self.value("auto VOLT", n):
                 smu.terminal.range_v = smu.range_v(float(np.abs(levels).max(initial=0.0)))
-            smu.start(levels, self.value("arm TRAN COUNt", n), self._shape(n, count, timers))
+            smu.start(levels, self.value("arm TRAN COUNt", n), self._shape(n, count, timers),
+                      partial(self.traces.keep, n))  # fmt: skip
         self.bench.engine.timers[self.name] = timers
 
     def _external(self, key: str, n: int) -> int:
@@ -236,7 +243,7 @@ class KeysightB2900(ScpiPersonality):
 
     def _shape(self, n: int, count: int, timers: list[Timer]) -> Shape:
         """Return the timing of one channel; adds the timers that give its stimuli."""
-        smu = self._smu(n)
+        smu = self.smu(n)
         aperture = float(self.value("aperture", n))
         pulsed = self.value("shape", n) == "PULS"
         source_at = self.value("TRAN DELay", n) + (self.value("pulse delay", n) if pulsed else 0.0)
@@ -280,7 +287,7 @@ class KeysightB2900(ScpiPersonality):
         self.bench.changed.notify_all()
 
     def _stop(self, parameters: list[str]) -> None:
-        ids = {id(self._smu(n).terminal) for n in self._channels(parameters)}
+        ids = {id(self.smu(n).terminal) for n in self._channels(parameters)}
         self.bench.engine.abort(ids)
 
     def _idle(self, parameters: list[str]) -> str:
@@ -290,16 +297,19 @@ class KeysightB2900(ScpiPersonality):
 
     def _condition(self) -> int:
         self.bench.run(self)
-        return sum(_IDLE_BITS[n] for n, smu in self.smus.items() if smu.idle)
+        return sum(
+            _IDLE_BITS[n] * smu.idle | _ARM_BITS[n] * smu.waits_for_arm
+            for n, smu in self.smus.items()
+        )
 
     def _tripped(self, n: int, _: list[str]) -> str:
-        smu = self._smu(n)
+        smu = self.smu(n)
         return str(int(smu.terminal.on and smu.spot(1e-6).limited))
 
     def _measure(self, parameters: list[str], elements: tuple[str, ...]) -> str | bytes:
         values: list[float] = []
         for n in self._channels(parameters):
-            smu = self._smu(n)
+            smu = self.smu(n)
             if not smu.terminal.on:
                 smu.switch(True)
             smu.records[:] = [smu.spot(self.value("aperture", n))]
@@ -316,7 +326,7 @@ class KeysightB2900(ScpiPersonality):
     ) -> str | bytes:  # fmt: skip
         self.finish()
         channels = self._channels(parameters)
-        columns = [self._smu(n).records for n in channels]
+        columns = [self.smu(n).records for n in channels]
         if not all(columns):
             raise ScpiError(-230, "Data corrupt or stale")
         rows = max(len(c) for c in columns)
@@ -331,16 +341,21 @@ class KeysightB2900(ScpiPersonality):
 
     def _row(self, n: int, record: Record, elements: tuple[str, ...]) -> list[float]:
         functions = self.value("functions", n)
-        ohms = record.volts / record.amps if record.amps and "RES" in functions else 9.91e37
+        resists = "RES" in functions or elements == ("RES",)
+        ohms = record.volts / record.amps if record.amps and resists else 9.91e37
         row = {
             "VOLT": record.volts, "CURR": record.amps, "RES": ohms, "TIME": record.time_s,
             "STAT": float(
                 _OVERFLOW * record.overflow | _COMPLIANCE * record.limited
-                | _SOURCES_CURRENT * self._smu(n).terminal.sources_current
+                | _SOURCES_CURRENT * self.smu(n).terminal.sources_current
             ),
             "SOUR": record.source,
         }  # fmt: skip
         return [row[e] for e in elements]
+
+    def encoded(self, n: int, records: list[Record]) -> str | bytes:
+        """Return records of a channel as a reply, elements as ``:FORM:ELEM:SENS`` says."""
+        return self._encoded([v for r in records for v in self._row(n, r, self.elements)])
 
     def _encoded(self, values: list[float]) -> str | bytes:
         kind = self.value("format")

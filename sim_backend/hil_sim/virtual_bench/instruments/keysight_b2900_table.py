@@ -47,8 +47,9 @@ def add_commands(self: KeysightB2900) -> None:
         s(f":SENSe#:{axis}[:DC]:APERture", "aperture", real(8e-6, 2.0), 0.02)
         self.add(f":SENSe#:{axis}[:DC]:NPLCycles", put=self._nplc,
                  get=lambda n, _: self.value("aperture", n) * LINE_HZ)  # fmt: skip
-        self.add(f":MEASure:{axis}", get=lambda p, k=key: self._measure(p, (k,)))
+        self.add(f":MEASure:{axis}[:DC]", get=lambda p, k=key: self._measure(p, (k,)))
         self.add(f":FETCh:ARRay:{axis}", get=lambda p, k=key: self._fetch(p, (k,)))
+    self.add(":MEASure:RESistance", get=lambda p: self._measure(p, ("RES",)))
     self.add(":MEASure", get=lambda p: self._measure(p, self.elements))
     self.add(":READ[:SCALar]", get=lambda p: self._read(p))
     self.add(":READ:ARRay", get=lambda p: self._read(p))
@@ -74,7 +75,7 @@ def add_commands(self: KeysightB2900) -> None:
     self.add(":INITiate[:IMMediate][:ALL]", put=self._initiate)
     self.add(":ABORt[:ALL]", put=lambda p: self._stop(p))
     self.add(":IDLE:ALL", get=lambda p: self._idle(p))
-    self.add(":OUTPut#[:STATe]", put=self._output, get=lambda n, _: self._smu(n).terminal.on)
+    self.add(":OUTPut#[:STATe]", put=self._output, get=lambda n, _: self.smu(n).terminal.on)
     s(":OUTPut#:OFF:MODE", "off mode", keyword("NORMal", "ZERO", "HIZ"), "NORM", self._apply)
     s(":OUTPut#:OFF:AUTO", "off auto", boolean, False)
     s(":OUTPut#:ON:AUTO", "on auto", boolean, True)
@@ -95,7 +96,7 @@ def add_commands(self: KeysightB2900) -> None:
     self.add(":DISPlay:ENABle", put=lambda _: None)
     self.add(":STATus:OPERation:CONDition", get=lambda _: str(self._condition()))
     self.add(":STATus:PRESet", put=lambda _: None)
-    self.add(":TRACe#:CLEar", put=lambda n, _: self._smu(n).records.clear())
+    self.traces.add_commands(MAX_READINGS)
 
 
 def _layers(self: KeysightB2900, layer: str) -> None:

@@ -20,7 +20,6 @@ _BREAK_BEFORE_MAKE, _MAKE_BEFORE_BREAK, _NO_RULE = 1, 2, 0
 class TspMatrix(TspPersonality):
     """Slots with matrix cards and the ``channel`` table."""
 
-    operate_s: ClassVar[float] = 4e-3
     crosspoint: ClassVar[re.Pattern[str]]
     card: ClassVar[tuple[str, str]]  #: model and description
     slots: ClassVar[int] = 6
@@ -28,7 +27,7 @@ class TspMatrix(TspPersonality):
     columns: ClassVar[int] = 12
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
-        self.relays = Relays(self, self.operate_s)
+        self.relays = Relays(self)
         self.rule, self.sequential = _BREAK_BEFORE_MAKE, False
         self.counts: dict[str, int] = {}
         self.forbidden: set[str] = set()
@@ -48,7 +47,9 @@ class TspMatrix(TspPersonality):
         objects = super().root_objects()
         objects["channel"] = self._channel_object()
         objects["slot"] = self.lua.table_from({n: self._slot(n) for n in range(1, self.slots + 1)})
-        objects["status"] = self.object(objects={"reset": lambda *_: None})
+        objects["status"] = self.object(
+            objects={"reset": lambda *_: None, "standard": self.standard_events()}
+        )
         objects["memory"] = self.object(objects={"available": lambda: "71.99, 100.00, 100.00"})
         address = self.object({"ipaddress": lambda: "127.0.0.1"})
         objects["lan"] = self.object(objects={"status": address, "reset": lambda *_: None})

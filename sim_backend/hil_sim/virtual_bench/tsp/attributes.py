@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.tsp.runtime import TspPersonality
 
-TOO_BIG, TOO_SMALL = 1102, 1103  # [M] numbers of the 2600B's error table, from memory
+# Error numbers of the 2600 family, as listed in qkitgroup/qkit, qkit/drivers/Keithley.py; a reader
+# of OE-FET/keithley2600 issue 17 met "Parameter too big" and 5028 on a 2651A.
+TOO_BIG, TOO_SMALL, BAD_PRECISION, BAD_FORMAT = 1101, 1102, 1405, 1406
+TOO_BIG_FOR_RANGE, BLOCKED_BY_INTERLOCK = 5005, 802
 
 
 @dataclass(frozen=True, slots=True)

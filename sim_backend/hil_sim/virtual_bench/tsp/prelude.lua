@@ -74,6 +74,7 @@ end
 
 return {
   object = object,
+  wrapped = wrapped,
   script = script,
   id = function(value) return ids[value] end,
   precision = function(n) digits = "%." .. (n - 1) .. "e" end,

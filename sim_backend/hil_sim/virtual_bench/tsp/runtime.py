@@ -6,12 +6,14 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import resources
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 from lupa import lua51
 
 from hil_sim.virtual_bench.engine import RunAborted
 from hil_sim.virtual_bench.personality import Personality, Setting
+from hil_sim.virtual_bench.tsp.attributes import BAD_FORMAT, BAD_PRECISION
 
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.bench import Bench
@@ -50,7 +52,8 @@ class TspPersonality(Personality):
         for removed in ("execute", "remove", "rename", "exit", "tmpname", "getenv"):
             globals_.os[removed] = None
         for key, value in self.root_objects().items():
-            globals_[key] = value
+            # A script sees a function that prints as one, not a foreign object.
+            globals_[key] = self._tools.wrapped(value) if isfunction(value) else value
 
     # What an instrument fills in.
 
@@ -125,6 +128,14 @@ class TspPersonality(Personality):
         return self.object(getters, setters, {"reset": lambda: self.reset(), "ENABLE": 1,
                                               "DISABLE": 0})  # fmt: skip
 
+    def standard_events(self) -> Any:
+        """Return ``status.standard``, whose event register is cleared by reading it."""
+        return self.object({"event": self._take_esr})
+
+    def _take_esr(self) -> int:
+        value, self.esr = self.esr, 0
+        return value
+
     def errorqueue(self) -> Any:
         """Return ``errorqueue``."""
         return self.object(
@@ -143,13 +154,13 @@ class TspPersonality(Personality):
 
         def set_data(value: float) -> None:
             if int(value) not in (ASCII, REAL32, REAL64):
-                self.post_error(1104, "Invalid data format")
+                self.post_error(BAD_FORMAT, "Invalid data format")
                 return
             self.data_format = int(value)
 
         def set_precision(value: float) -> None:
             if not 1 <= int(value) <= 16:
-                self.post_error(1102, "Parameter too big")
+                self.post_error(BAD_PRECISION, "Invalid ASCII precision")
                 return
             self.precision = int(value)
             self._tools.precision(self.precision)
@@ -312,8 +323,7 @@ class TspPersonality(Personality):
         elif word == "*trg":
             self.trigger()
         elif word == "*esr?":
-            self._emit(str(self.esr))
-            self.esr = 0
+            self._emit(str(self._take_esr()))
         elif word == "*stb?":
             self._emit(str(4 if self.errors else 0))
         elif word == "*tst?":

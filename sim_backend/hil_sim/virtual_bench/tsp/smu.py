@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hil_sim.virtual_bench.terminal import SourceMeter, Terminal
-from hil_sim.virtual_bench.tsp.attributes import Attribute, Attributes
+from hil_sim.virtual_bench.terminal import OffMode, SourceMeter, Terminal
+from hil_sim.virtual_bench.tsp.attributes import (
+    BLOCKED_BY_INTERLOCK,
+    TOO_BIG_FOR_RANGE,
+    Attribute,
+    Attributes,
+)
 from hil_sim.virtual_bench.tsp.buffers import ReadingBuffer
 from hil_sim.virtual_bench.tsp.sweeps import SweepModel
 
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
     from hil_sim.virtual_bench.tsp.runtime import TspPersonality
 
 COMPLIANCE_STATUS = 64  # bit 6 of a reading's status, 2600B reference manual, bufferVar.statuses
+INTERLOCK_RANGE_V = 200.0
 _CAPACITY = 140_000
 CONSTANTS: dict[str | int, Any] = {
     "OUTPUT_OFF": 0, "OUTPUT_ON": 1, "OUTPUT_HIGH_Z": 2, "OUTPUT_NORMAL": 0, "OUTPUT_ZERO": 1,
@@ -29,7 +35,7 @@ CONSTANTS: dict[str | int, Any] = {
     "DELAY_AUTO": -1, "LIMIT_AUTO": 0, "FILTER_OFF": 0, "FILTER_ON": 1, "FILTER_MOVING_AVG": 0,
     "FILTER_REPEAT_AVG": 1, "FILTER_MEDIAN": 2,
 }  # fmt: skip
-_OFF_MODES = {0: "normal", 1: "zero", 2: "high-z"}
+_OFF_MODES: dict[int, OffMode] = {0: "normal", 1: "zero", 2: "high-z"}
 
 
 def _table(meter: SourceMeter) -> dict[str, Attribute]:
@@ -109,26 +115,35 @@ class Smu:
         elif name == "source.levelv" and values["source.autorangev"] == 0:
             if abs(values[name]) > values["source.rangev"] * self.meter.overrange:
                 values[name] = self.terminal.level_v
-                post(5005, "Value too big for range")
+                post(TOO_BIG_FOR_RANGE, "Value too big for range")
         elif name == "source.output":
-            self._switch(int(values[name]))
-            return
+            self.owner.bench.dwell(0.0)
         self._apply()
+        self.check_interlock()
 
-    def _switch(self, state: int) -> None:
-        values = self.attributes.values
-        if state == 1 and (self.owner.faults.interlock_open or self.terminal.interlocked):
+    def check_interlock(self) -> None:
+        """Switch the output off where the 200 V range needs an interlock that is open.
+
+        2600BS-901-01 rev. F p. 9-334: models with a 200 V range.
+        """
+        values, top = self.attributes.values, self.meter.ranges_v[-1]
+        needed = top >= INTERLOCK_RANGE_V and values["source.rangev"] == top
+        if values["source.output"] == 1 and needed and self.owner.faults.interlock_open:
             values["source.output"] = 0
-            self.owner.post_error(802, "OUTPUT blocked by interlock")
-        self.owner.bench.dwell(0.0)
-        self._apply()
+            self.owner.post_error(BLOCKED_BY_INTERLOCK, "OUTPUT blocked by interlock")
+            self._apply()
 
     def _apply(self) -> None:
         """Put the attributes on the terminal."""
         a, t = self.attributes, self.terminal
         output = int(a["source.output"])
         t.on = output == 1
+        # Off, 2600BS-901-01 rev. F pp. 2-41 to 2-43: normal is 0 V behind offlimiti, or 0 A; zero
+        # keeps the compliance of the output that is on.
         t.off_mode = "high-z" if output == 2 else _OFF_MODES[int(a["source.offmode"])]
+        if t.off_mode == "normal" and a["source.offfunc"] == 0:
+            t.off_mode = "guard"
+        t.off_limit_a = a["source.limiti" if t.off_mode == "zero" else "source.offlimiti"]
         t.sources_current = a["source.func"] == 0
         t.limit_a, t.limit_v, t.level_a = (
             a["source.limiti"], a["source.limitv"], a["source.leveli"],

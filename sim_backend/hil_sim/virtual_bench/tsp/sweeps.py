@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil_sim.virtual_bench.engine import Reading, Sweep
-from hil_sim.virtual_bench.tsp.attributes import Attribute, Attributes
+from hil_sim.virtual_bench.tsp.attributes import (
+    TOO_BIG,
+    TOO_BIG_FOR_RANGE,
+    Attribute,
+    Attributes,
+)
 from hil_sim.virtual_bench.tsp.buffers import ReadingBuffer
 
 if TYPE_CHECKING:
@@ -87,7 +92,7 @@ class SweepModel:
     def _take(self, levels: NDArray[np.float64]) -> None:
         top = self.smu.meter.ranges_v[-1] * self.smu.meter.overrange
         if not levels.size or np.abs(levels).max() > top:
-            self.owner.post_error(1102, "Parameter too big")
+            self.owner.post_error(TOO_BIG, "Parameter too big")
             return
         self.levels = levels
 
@@ -103,7 +108,7 @@ class SweepModel:
             full = smu.meter.range_for(float(np.abs(levels).max()), smu.meter.ranges_v)
             smu.terminal.range_v = smu.meter.ranges_v[-1] if full is None else full
         elif drives and np.abs(levels).max() > smu.terminal.range_v * smu.meter.overrange:
-            self.owner.post_error(5005, "Value too big for range")
+            self.owner.post_error(TOO_BIG_FOR_RANGE, "Value too big for range")
             return
         for buffer in self.targets:
             buffer.start()

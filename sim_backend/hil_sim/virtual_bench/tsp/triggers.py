@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hil_sim.virtual_bench.engine import Timer
+from hil_sim.virtual_bench.engine import Detector, Timer
 
 if TYPE_CHECKING:
+    from hil_sim.virtual_bench.personality import Personality
     from hil_sim.virtual_bench.tsp.runtime import TspPersonality
 
 N_TIMERS, N_BLENDERS, N_GENERATORS, N_DIGIO, N_TSPLINK = 8, 6, 2, 14, 3
@@ -33,32 +36,71 @@ class _Line:
     pulsewidth: float = 10e-6
 
 
+@dataclass(slots=True)
+class _Blender:
+    """Gives ``event`` when one (``or_mode``) or all of its stimuli have come."""
+
+    event: int
+    stimuli: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    or_mode: bool = False
+
+
+def wait_for(owner: Personality, detector: Detector, timeout_s: float) -> bool:
+    """Wait until an event was detected, and clear it; return whether it came in time.
+
+    The time-out is wall-clock time, since another session has to bring the event about.
+
+    Raises:
+        RunAborted: another session aborted.
+    """
+    bench = owner.bench
+    until = time.monotonic() + timeout_s
+    if not detector.detected:
+        listener = bench.engine.listen(detector.event)
+        try:
+            bench.run(owner)
+            if not detector.detected:
+                bench.wait_until(owner, lambda: detector.detected or time.monotonic() >= until)
+        finally:
+            bench.engine.drop(listener)
+    found = detector.detected
+    if found:
+        detector.clear()
+    else:
+        bench.dwell(timeout_s)
+    return found
+
+
 class TriggerObjects:
     """The ``trigger``, ``digio`` and ``tsplink`` tables of one instrument.
 
-    Digital I/O line n of all instruments of a bench are one wire. A change is published to the
-    bench's engine at once.
+    Digital I/O line n of all instruments of a bench are one wire, and so are TSP-Link lines. A
+    change is published to the bench's engine at once.
     """
 
-    def __init__(self, owner: TspPersonality, first_tsplink: int = 0) -> None:
+    def __init__(self, owner: TspPersonality) -> None:
         self.owner = owner
-        new = owner.bench.engine.new_event
+        engine = owner.bench.engine
+        new = engine.new_event
         self.command_event = new()
         self.timers = [_TimerState(new()) for _ in range(N_TIMERS)]
         self.generators = [new() for _ in range(N_GENERATORS)]
-        self.blenders = [(new(), [0, 0, 0, 0], [False]) for _ in range(N_BLENDERS)]
+        self.blenders = [_Blender(new()) for _ in range(N_BLENDERS)]
         self.digio = [_Line(owner.bench.bus[n]) for n in range(1, N_DIGIO + 1)]
-        self.tsplink = [_Line(new()) for _ in range(N_TSPLINK)]
+        self.tsplink = [_Line(engine.shared_event("tsplink", n)) for n in range(1, N_TSPLINK + 1)]
+        self._detectors: dict[int, Detector] = {}
 
     def reset(self) -> None:
         """Return every object to its default."""
         for timer in self.timers:
             timer.delays_s, timer.count = (10e-6,), 1
             timer.passthrough, timer.stimulus = False, 0
-        for _, stimuli, _ in self.blenders:
-            stimuli[:] = [0, 0, 0, 0]
+        for blender in self.blenders:
+            blender.stimuli, blender.or_mode = [0, 0, 0, 0], False
         for line in (*self.digio, *self.tsplink):
             line.stimulus, line.mode = 0, 0.0
+        for detector in self._detectors.values():
+            detector.clear()
         self.publish()
 
     def publish(self) -> None:
@@ -68,8 +110,22 @@ class TriggerObjects:
             Timer(t.stimulus, t.event, t.delays_s, t.count, t.passthrough) for t in self.timers
         ]
         wires = [(line.stimulus, line.event) for line in (*self.digio, *self.tsplink)]
-        wires += [(s, event) for event, stimuli, _ in self.blenders for s in stimuli]
+        wires += [(s, b.event) for b in self.blenders if b.or_mode for s in b.stimuli]
         engine.wires[self.owner.name] = [w for w in wires if w[0]]
+        engine.blenders[self.owner.name] = [
+            (b.event, tuple(b.stimuli)) for b in self.blenders if not b.or_mode and any(b.stimuli)
+        ]
+
+    def _detector(self, event: int) -> dict[str | int, Any]:
+        """Return ``wait`` and ``clear`` of the object that gives ``event``."""
+        detector = self._detectors.setdefault(event, Detector(self.owner.bench.engine, event))
+        return {
+            "wait": lambda seconds, *_: wait_for(self.owner, detector, float(seconds)),
+            "clear": lambda *_: detector.clear(),
+        }
+
+    def _overrun(self, event: int) -> bool:
+        return self._detectors[event].overrun
 
     def fire(self, event: int) -> None:
         """Give an event by hand."""
@@ -83,8 +139,8 @@ class TriggerObjects:
             "EVENT_ID": self.command_event,
             "timer": table({n + 1: self._timer(t) for n, t in enumerate(self.timers)}),
             "generator": table({n + 1: self._generator(e) for n, e in enumerate(self.generators)}),
-            "blender": table({n + 1: self._blender(*b) for n, b in enumerate(self.blenders)}),
-            "clear": lambda *_: None,
+            "blender": table({n + 1: self._blender(b) for n, b in enumerate(self.blenders)}),
+            **self._detector(self.command_event),
         }
         return self.owner.object(objects=objects)
 
@@ -135,43 +191,48 @@ class TriggerObjects:
             timer.passthrough, timer.stimulus = False, 0
             self.publish()
 
+        functions = self._detector(timer.event)
         getters: dict[str, Callable[[], Any]] = {
-            "delay": lambda: timer.delays_s[0], "overrun": lambda: False,
+            "delay": lambda: timer.delays_s[0], "overrun": partial(self._overrun, timer.event),
             "delaylist": lambda: self.owner.lua.table_from(list(timer.delays_s)),
         }  # fmt: skip
         setters: dict[str, Callable[[Any], None]] = {"delay": put_delay, "delaylist": put_list}
         for name, kind in (("count", int), ("passthrough", bool), ("stimulus", int)):
             getters[name], setters[name] = self._attribute(timer, name, kind)
         return self.owner.object(
-            getters, setters, {"EVENT_ID": timer.event, "reset": reset, "clear": lambda *_: None}
+            getters, setters, {"EVENT_ID": timer.event, "reset": reset, **functions}
         )
 
     def _generator(self, event: int) -> Any:
         return self.owner.object(
-            objects={"EVENT_ID": event, "assert": lambda *_: self.fire(event)}
+            objects={"EVENT_ID": event, "assert": lambda *_: self.fire(event),
+                     **self._detector(event)}
         )  # fmt: skip
 
-    def _blender(self, event: int, stimuli: list[int], or_mode: list[bool]) -> Any:
+    def _blender(self, blender: _Blender) -> Any:
         def put(at: int, value: Any) -> None:
-            stimuli[at] = int(value)
-            if not or_mode[0] and sum(s != 0 for s in stimuli) > 1:
-                # All-of is not emulated; a blender that would need it must not pass silently.
-                self.owner.post_error(1100, "Command unavailable: blender without orenable")
+            blender.stimuli[at] = int(value)
+            self.publish()
+
+        def reset() -> None:
+            blender.stimuli, blender.or_mode = [0, 0, 0, 0], False
             self.publish()
 
         inputs = self.owner.object(
-            {n + 1: (lambda n=n: stimuli[n]) for n in range(4)},  # type: ignore[misc]
+            {n + 1: (lambda n=n: blender.stimuli[n]) for n in range(4)},  # type: ignore[misc]
             {n + 1: (lambda value, n=n: put(n, value)) for n in range(4)},  # type: ignore[misc]
         )
+        get_or, put_or = self._attribute(blender, "or_mode", bool)
+        functions = self._detector(blender.event)
         return self.owner.object(
-            {"orenable": lambda: or_mode[0]},
-            {"orenable": lambda value: or_mode.__setitem__(0, bool(value))},
-            {"EVENT_ID": event, "stimulus": inputs, "clear": lambda *_: None,
-             "reset": lambda *_: stimuli.__setitem__(slice(None), [0, 0, 0, 0])},
-        )  # fmt: skip
+            {"orenable": get_or, "overrun": partial(self._overrun, blender.event)},
+            {"orenable": put_or},
+            {"EVENT_ID": blender.event, "stimulus": inputs, "reset": reset, **functions},
+        )
 
     def _line(self, line: _Line) -> Any:
-        getters: dict[str, Callable[[], Any]] = {"overrun": lambda: False}
+        functions = self._detector(line.event)
+        getters: dict[str, Callable[[], Any]] = {"overrun": partial(self._overrun, line.event)}
         setters: dict[str, Callable[[Any], None]] = {}
         for name, kind in (("stimulus", int), ("mode", float), ("pulsewidth", float)):
             getters[name], setters[name] = self._attribute(line, name, kind)
@@ -183,5 +244,5 @@ class TriggerObjects:
         return self.owner.object(
             getters, setters,
             {"EVENT_ID": line.event, "assert": lambda *_: self.fire(line.event), "reset": reset,
-             "clear": lambda *_: None, "release": lambda *_: None},
+             "release": lambda *_: None, **functions},
         )  # fmt: skip
