@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hil import registry
 from hil.config.station import COMMON, wires
@@ -16,8 +16,11 @@ from hil_drivers.instrument import Instrument
 if TYPE_CHECKING:
     from hil.config.station import ArrayTable, InstrumentTable, Station
     from hil_drivers.rig.backend import RigBackend
+    from hil_drivers.rig.rehearsal import RehearsedRig
     from hil_drivers.transport import WireLog
     from hil_drivers.transport.session import Session
+
+Rig = TypeVar("Rig", bound="RigBackend")
 
 _STATION = """\
 # A rig: dual source-measure unit and switch matrix. Every line reaches both channels and 0 V.
@@ -109,8 +112,27 @@ class RigFactory:
             ConfigError: no instruments, wrong settings, wiring that does not fit or would short.
             BackendUnavailable: no such driver.
         """
-        from hil_drivers.calibration.table import Calibration
         from hil_drivers.rig.backend import RigBackend
+
+        return self._make(
+            RigBackend, station, array, wire_log, simulated=virtual, wait=wait,
+            name="rig on the virtual bench" if virtual else "rig",
+        )  # fmt: skip
+
+    def rehearse(self, station: Station, array: ArrayTable) -> RehearsedRig:
+        """Return the rig for a simulator to obey; no instrument is asked.
+
+        Every instrument is taken for the widest model of its family. Raises as :meth:`create`.
+        """
+        from hil_drivers.rig.rehearsal import RehearsedRig
+
+        return self._make(RehearsedRig, station, array, None, simulated=True, name="rehearsed rig")
+
+    def _make(
+        self, kind: type[Rig], station: Station, array: ArrayTable, wire_log: WireLog | None,
+        **options: Any,
+    ) -> Rig:  # fmt: skip
+        from hil_drivers.calibration.table import Calibration
 
         ways = wires(station, array.name)
         if not station.instrument or not ways:
@@ -125,12 +147,11 @@ class RigFactory:
         calibration = None
         if station.calibration is not None:
             calibration = Calibration.load(station.beside(station.calibration))
-        return RigBackend(
+        return kind(
             array.geometry(), ways, instruments, connector(tables, instruments, wire_log),
             limits=station.limits.limits(), triggers=triggers,
             g_max_siemens=station.drive.operating_point().g_max_siemens if station.drive else 0.0,
-            calibration=calibration, simulated=virtual, wait=wait,
-            name="rig on the virtual bench" if virtual else "rig",
+            calibration=calibration, **options,
         )  # fmt: skip
 
     def wire_log(self) -> WireLog:

@@ -64,6 +64,9 @@ class ChannelCapabilities:
         min_period_s: shortest pulse period.
         can_float: the output can be disconnected or made high impedance.
         overhead_s: documented time of a run besides its pulses (bus, output relay, settling).
+        counts_a: counts of a measuring range's full scale; resolution = full scale / counts.
+        overrange_a: what a measuring range reads, as a share of its full scale.
+        single_precision: readings are sent as 32-bit floats.
     """
 
     level_v: Range
@@ -81,6 +84,24 @@ class ChannelCapabilities:
     can_float: bool = True
     repeats_free: bool = False
     overhead_s: float = 0.0
+    counts_a: float = math.inf
+    overrange_a: float = 1.0
+    single_precision: bool = False
+
+    def resolution_a(self, range_a: float) -> float:
+        """Return the smallest difference in amperes that a measuring range shows."""
+        return range_a / self.counts_a
+
+    def shown_a(self, current_a: FloatArray, range_a: float) -> FloatArray:
+        """Return what arrives in amperes when true currents are measured on ``range_a``.
+
+        NaN beyond the range, as an overflow is decoded.
+        """
+        step = self.resolution_a(range_a)
+        shown = np.round(current_a / step) * step if step > 0.0 else current_a
+        if self.single_precision:
+            shown = shown.astype(np.float32).astype(np.float64)
+        return np.where(np.abs(current_a) > range_a * self.overrange_a, np.nan, shown)
 
     def range_for_a(self, current_a: float) -> float:
         """Return the lowest range in amperes that holds ``current_a``; LimitError if none."""

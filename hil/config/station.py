@@ -136,6 +136,7 @@ class TwinTable(Table):
     """How the simulator stands in for the rig: seed and capabilities to mimic."""
 
     seed: Index = 0
+    as_rig: bool = False  #: obey the station's own backend: grids, meter ranges, order of steps
     level_resolution: Volt | None = None
     width_resolution: Second | None = None
     current_resolution: Ampere | None = None

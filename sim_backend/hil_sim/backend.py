@@ -16,7 +16,7 @@ from hil.geometry import ArrayGeometry
 from hil.limits import SafetyLimits
 from hil.measurement import MeasurementBlock
 from hil.program import PulseBlock
-from hil_sim.mimic import MimicChecker, deliver, digitise
+from hil_sim.mimic import GridMimic, Mimic, Rehearsed
 from hil_sim.models.device import Device, load_device
 from hil_sim.readout import READOUTS, Readout
 
@@ -32,7 +32,8 @@ class SimBackend(Backend):
         device: a :class:`Device`, a preset's name, or the path of a device file.
         seed: of everything random; the same seed and programme give the same run, however the
             programme is cut into blocks.
-        mimic: capabilities of a rig to obey: ranges, grids, missing features, sense resolution.
+        mimic: a rig to obey: its capabilities (ranges, grids, missing features, sense resolution),
+            or a rehearsed rig, which also says in which order it drives what.
         readout: a strategy of :mod:`hil_sim.readout`, or its name.
         g0: conductances to start from in siemens, within the device file's range; None = every
             device at its own g_min. A device whose drawn range is narrower starts at its bound.
@@ -45,7 +46,7 @@ class SimBackend(Backend):
 
     def __init__(
         self, geometry: ArrayGeometry, device: Device | str | Path, *, seed: int = 0,
-        limits: SafetyLimits | None = None, mimic: Capabilities | None = None,
+        limits: SafetyLimits | None = None, mimic: Capabilities | Mimic | None = None,
         readout: str | Readout = "ideal", g0: NDArray[np.float64] | float | None = None,
     ) -> None:  # fmt: skip
         self.device = device if isinstance(device, Device) else load_device(device)
@@ -59,14 +60,17 @@ class SimBackend(Backend):
                 raise ConfigError(f"no read-out {readout!r}; there are {', '.join(READOUTS)}",
                                   field="readout")  # fmt: skip
             readout = READOUTS[readout]()
-        base = Capabilities() if mimic is None else mimic
+        if isinstance(mimic, Capabilities):
+            mimic = GridMimic(geometry, mimic, limits)
+        base = Capabilities() if mimic is None else mimic.capabilities
         capabilities = replace(
             base, simulated=True, reciprocal=base.reciprocal and self.device.reciprocal
         )
         super().__init__(geometry, capabilities, limits)
         self.mimic = mimic
         if mimic is not None:
-            self.checker = MimicChecker(geometry, self.limits, capabilities)
+            self.checker = mimic.checker
+        self._rehearsed: Rehearsed | None = None
         self.seed, self._readout, self._g0 = seed, readout, g0
         self._array: SimArray | None = None
         self.outputs_on = False  #: from the first block driven until the safe state
@@ -92,17 +96,20 @@ class SimBackend(Backend):
         """Nothing to disconnect; the devices keep their state."""
 
     def _prepare(self, block: PulseBlock) -> PulseBlock:
-        return block if self.mimic is None else deliver(block, self.mimic)
+        if self.mimic is None:
+            return block
+        self._rehearsed = self.mimic.rehearse(block)
+        return self._rehearsed.block
 
     def _execute(self, block: PulseBlock) -> MeasurementBlock:
         self.outputs_on = True
         template = block.template
         promised = block.n_readings if template is None else template.n_readings
-        array = self.array
-        if self.mimic is None:
+        array, rehearsed = self.array, self._rehearsed
+        if rehearsed is None:
             return array.run(block, promised)
-        array.clock_ns += round(self.mimic.block_overhead_s * 1e9)
-        return digitise(array.run(block, promised), block, self.mimic)
+        array.clock_ns += round(self.capabilities.block_overhead_s * 1e9)
+        return rehearsed.readings(array.run(block, promised))
 
     def _salvage(self, asked: PulseBlock, prepared: PulseBlock) -> Unfinished:
         """Return what was simulated; what a mimicked rig does is not known step by step."""
@@ -118,13 +125,16 @@ class SimBackend(Backend):
     def _safe_state(self) -> None:
         """Switch the outputs off; a simulated pulse has ended at 0 V already."""
         self.outputs_on = False
+        if self.mimic is not None:
+            self.mimic.rest()
 
     def clock_ns(self) -> int:
         """Return the virtual clock, which only pulses and waits advance, in nanoseconds."""
         return 0 if self._array is None else self._array.clock_ns
 
     def identify(self) -> str:
-        """Return device, size and seed."""
+        """Return device, size, seed and what is mimicked."""
         rows, cols = self.geometry.shape
         device = f"{self.device.name} ({self.geometry.cell.name})"
-        return f"sim: {device}, {rows} x {cols}, seed {self.seed}"
+        obeyed = "" if self.mimic is None else f", obeys {self.mimic.name}"
+        return f"sim: {device}, {rows} x {cols}, seed {self.seed}{obeyed}"

@@ -12,6 +12,8 @@ from hil.capabilities import Capabilities, Range
 from hil.errors import ConfigError
 from hil.geometry import CELL_KINDS, ArrayGeometry
 from hil.operating import OperatingPoint
+from hil.registry import backend_factory
+from hil_sim.mimic import Mimic, Rehearsing
 from hil_sim.models.device import Device, load_device, preset_names, preset_text
 
 if TYPE_CHECKING:
@@ -29,8 +31,27 @@ def drive_of(device: Device) -> OperatingPoint:
     )
 
 
-def _mimic_of(twin: TwinTable) -> Capabilities | None:
-    """Return the capabilities that a station's twin obeys, None when it asks for nothing."""
+def _mimic_of(station: Station, array: ArrayTable) -> Capabilities | Mimic | None:
+    """Return what a station's twin obeys, None when it asks for nothing.
+
+    Raises:
+        ConfigError: a rig is to be obeyed that cannot be rehearsed, or besides it grids.
+        BackendUnavailable: the station's backend is not installed.
+    """
+    grids = _grids_of(station.twin)
+    if not station.twin.as_rig:
+        return grids
+    if grids is not None:
+        raise ConfigError("the rig has grids and features of its own; leave out the twin's",
+                          path=station.path, field="twin.as_rig")  # fmt: skip
+    factory = backend_factory(station.backend)
+    if not isinstance(factory, Rehearsing):
+        raise ConfigError(f"backend {station.backend!r} does not say what it would drive",
+                          path=station.path, field="twin.as_rig")  # fmt: skip
+    return factory.rehearse(station, array)
+
+
+def _grids_of(twin: TwinTable) -> Capabilities | None:
     base = Capabilities()
 
     def grid(span: Range, resolution: float | None) -> Range:
@@ -73,7 +94,7 @@ class SimFactory:
         own = (seed & 0xFFFFFFFF) | (zlib.crc32(array.name.encode()) << 32)
         return SimBackend(
             array.geometry(), self._device(station, array), seed=own,
-            limits=station.limits.limits(), mimic=_mimic_of(station.twin),
+            limits=station.limits.limits(), mimic=_mimic_of(station, array),
         )  # fmt: skip
 
     def open_device(

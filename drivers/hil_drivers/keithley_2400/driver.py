@@ -101,6 +101,8 @@ class Keithley2400(ScpiSource):
             min_period_s=2e-3,
             min_measured_s=2e-3,
             overhead_s=60e-3,
+            counts_a=1e5,
+            overrange_a=1.055,
         )
 
     # -- life ------------------------------------------------------------------------------

@@ -96,6 +96,8 @@ class Keithley2450(ScpiSource):
             min_period_s=4e-3,
             min_measured_s=4e-3,
             overhead_s=30e-3,
+            counts_a=1e6,
+            overrange_a=1.05,
         )
 
     # -- life ------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from hil_drivers.steps import ChannelCapabilities
 MEASURE_MARGIN_S: Final = 60e-6
 MIN_NPLC: Final = 0.001
 MAX_NPLC: Final = 25.0
+#: 6 1/2 digits: 1 pA on the 1 uA range, which reads to 102 % (specifications, measurement).
+COUNTS_A: Final = 1e6
 #: Pulses of one run: two expanded columns per channel have to fit the script memory of 16 MB.
 MAX_PULSES: Final = 20_000
 
@@ -69,7 +71,7 @@ def capabilities(model: str, line_hz: float) -> ChannelCapabilities:
         level_v=Range(-full_v, full_v, level_resolution_v(ranges_v[0])),
         width_s=Range(100e-6, 3600.0, 1e-6),
         compliance_a=Range(10e-9, ranges_a[-1]),
-        sense_a=Range(-ranges_a[-1], ranges_a[-1], 1e-5 * ranges_a[0]),
+        sense_a=Range(-ranges_a[-1], ranges_a[-1], ranges_a[0] / COUNTS_A),
         ranges_v=ranges_v,
         ranges_a=ranges_a,
         max_list_steps=MAX_PULSES,
@@ -77,4 +79,7 @@ def capabilities(model: str, line_hz: float) -> ChannelCapabilities:
         min_period_s=100e-6,
         min_measured_s=MIN_NPLC / line_hz + MEASURE_MARGIN_S,
         overhead_s=20e-3,
+        counts_a=COUNTS_A,
+        overrange_a=1.02,
+        single_precision=True,
     )

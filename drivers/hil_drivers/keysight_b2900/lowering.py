@@ -51,7 +51,7 @@ def capabilities(model: str) -> ChannelCapabilities:
         level_v=Range(-200.0, 200.0, 1e-6 if model[3] == "0" else 1e-7),
         width_s=Range(50e-6, 1e4, 1e-6),
         compliance_a=Range(0.1 * ranges_a[0], 3.0),
-        sense_a=Range(-3.0, 3.0, 1e-5 * ranges_a[0]),
+        sense_a=Range(-3.0, 3.0, 1e-6 * ranges_a[0]),
         ranges_v=RANGES_V,
         ranges_a=ranges_a,
         max_list_steps=MAX_POINTS,
@@ -59,6 +59,8 @@ def capabilities(model: str) -> ChannelCapabilities:
         min_period_s=60e-6,
         min_measured_s=8e-6 + MARGIN_S,
         overhead_s=15e-3,
+        counts_a=1e6,
+        overrange_a=1.05,
     )
 
 
