@@ -198,7 +198,7 @@ class Bench:
                       np.array([aperture_s]))  # fmt: skip
         sensed = self.physics.run([train], aperture_s + settle_s, self.clock_ns)[0]
         self._pass(aperture_s + settle_s)
-        terminal.limited = bool(sensed.limited[0])
+        terminal.limited = bool(terminal.in_compliance(sensed.limited)[0])
         return float(sensed.current_a[0]), float(sensed.level_v[0]), terminal.limited
 
     def _pass(self, seconds: float) -> None:

@@ -144,9 +144,13 @@ class ScpiPersonality(Personality):
         self.bench.engine.abort({id(t) for t in self.terminals.values()})
         self.values.clear()
 
+    def summary(self) -> int:
+        """Return the bits that an instrument's own registers set in the status byte."""
+        return 0
+
     def status_byte(self) -> int:
         """Return the status byte."""
-        bits = (4 if self.errors else 0) | (32 if self.esr & self.ese else 0)
+        bits = (4 if self.errors else 0) | (32 if self.esr & self.ese else 0) | self.summary()
         return bits | (64 if bits & self.sre else 0)
 
     def _clear_status(self) -> None:
