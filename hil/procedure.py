@@ -59,6 +59,10 @@ class Procedure(ABC):
             ProtocolError: the protocol does not fit this array (raised before the first block).
         """
 
+    def notes(self, context: ArrayContext) -> list[str]:
+        """Return what was chosen for this array where the protocol leaves it open, and why."""
+        return []
+
     def programme(self, context: ArrayContext) -> Programme:
         """Return the static programme; ProtocolError for an adaptive procedure."""
         from hil.errors import ProtocolError

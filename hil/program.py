@@ -195,10 +195,8 @@ class PulseBlock:
     @property
     def reading_steps(self) -> BoolArray:
         """(n_steps,) steps of a writing block that only read: they sense and select nothing."""
-        found: BoolArray = self.sense.any(axis=1)
-        if found.any():
-            found &= ~self.selected.any(axis=1)
-        return found
+        sensed: BoolArray = np.asarray(self.sense.any(axis=1))
+        return sensed & ~self.selected.any(axis=1) if sensed.any() else sensed
 
     @property
     def duration_s(self) -> float:

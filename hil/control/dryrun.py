@@ -18,7 +18,7 @@ from hil.capabilities import Capabilities
 from hil.geometry import ArrayGeometry, PortLines
 from hil.ledger import Ledger
 from hil.procedure import ArrayContext, Procedure
-from hil.program import READING_PHASES, LineState, Phase, Programme, PulseBlock
+from hil.program import READING_PHASES, LineState, Phase, Programme, PulseBlock, by_phase
 from hil.template import BlockTemplate
 
 #: Bytes of a recorded row after compression: the bulk figure of long runs of this store.
@@ -93,6 +93,9 @@ class Exposure:
     def _stress(self, block: PulseBlock) -> None:
         geometry = self.geometry
         erase = geometry.erase_lines
+        block, reads = by_phase(block)
+        if reads is not None:
+            self._stress(reads)
         if block.phase in READING_PHASES:
             for found in worst_voltages(geometry, block, geometry.read_lines):
                 self.read = self.read.worse(found)

@@ -67,6 +67,10 @@ class ProtocolTable(Table):
             ProtocolError: the protocol does not fit this array.
         """
 
+    def notes(self, context: ArrayContext) -> list[str]:
+        """Return what was chosen where the file leaves it open, and why."""
+        return []
+
 
 class CellTable(ProtocolTable):
     """Fields of protocols that read cells."""
@@ -161,6 +165,11 @@ class FileProcedure(Procedure):
         if self.adaptive:
             return super().programme(context)
         return self._static(context).programme(self.name)
+
+    def notes(self, context: ArrayContext) -> list[str]:
+        """Return what was chosen for this array where the file leaves it open, and why."""
+        with self.source.located():
+            return self.table.notes(self.table.for_array(context))
 
     def _static(self, context: ArrayContext) -> Plan:
         # The check of a programme and its run follow each other: compile once for both.

@@ -82,22 +82,14 @@ class LtpLtd(WriteTable):
 
     def notes(self, context: ArrayContext) -> list[str]:
         """Return which order was taken, and why."""
+        together = context.capabilities.parallel_sense
         if self._cell_by_cell(context):
-            why = (
-                ""
-                if self.order == "cell"
-                else ": this backend senses one line at a time, so every change of cell moves relays"
-            )
-            return [f"order: cell by cell, all cycles of one before the next{why}"]
-        why = ""
-        if self.order == "auto":
-            why = (
-                ": lines are sensed together"
-                if context.capabilities.parallel_sense
-                else ": a block erase depresses the whole block at once"
-            )
-            why += '; order = "cell" would finish one cell before the next'
-        return [f"order: interleaved, every pulse on all cells before the next pulse{why}"]
+            text = "order: cell by cell, all cycles of one before the next"
+            why = ": the backend senses one line at a time, and a change of cell may move relays"
+        else:
+            text = "order: interleaved, each pulse on all cells before the next pulse"
+            why = ": lines are sensed together" if together else ": an erase depresses whole blocks"
+        return [text + (why if self.order == "auto" else "")]
 
     def _cell_by_cell(self, context: ArrayContext) -> bool:
         erasing = depression(self.depression, context) == "erase"

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hil_protocols.loader import KINDS, parse
 from hil_protocols.provider import LibraryProvider
-from protocol_arrays import device_pulses, setup_of
+from protocol_arrays import device_pulses, drive, setup_of
 
+from hil.capabilities import Capabilities
 from hil.errors import ProtocolError
 from hil.ledger import Ledger
-from hil.procedure import Procedure, ProtocolProvider
-from hil.program import Phase
+from hil.procedure import ArrayContext, Procedure, ProtocolProvider
+from hil.program import Phase, by_phase
+from hil.registry import backend_factory
 
 LIBRARY = LibraryProvider()
 NAMES = list(LIBRARY.names())
@@ -227,3 +229,58 @@ def test_a_file_of_ones_own_is_loaded_by_path(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(LIBRARY.text("read-map"), encoding="utf-8")
     assert LIBRARY.load(path).kind == "read-map"
+
+
+def serial(cell):
+    return setup_of(cell, 4, capabilities=Capabilities(parallel_sense=False)).context
+
+
+def test_ltp_ltd_finishes_one_cell_before_the_next_where_lines_are_sensed_one_by_one():
+    context = serial("1R")
+    procedure = parse('schema = 1\nkind = "ltp-ltd"\npulses = 3\ncells = [[0, 1], [2, 3]]\n')
+    first, second = procedure.programme(context)
+    for block, row, col in ((first, 0, 1), (second, 2, 3)):
+        writes, reads = by_phase(block)
+        ledger = Ledger(context.geometry)
+        assert ledger.add(writes) == ledger.selected()[row, col] == 6
+        assert reads.repeat.tolist() == [1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
+        assert reads.sense[:, context.geometry.read_lines.minus[col]].sum() == 7
+    assert "cell by cell" in procedure.notes(context)[0]
+    assert "one line at a time" in procedure.notes(context)[0]
+
+
+def test_ltp_ltd_goes_round_all_cells_where_lines_are_sensed_together_or_blocks_are_erased():
+    procedure = parse('schema = 1\nkind = "ltp-ltd"\npulses = 3\n')
+    for context, why in (
+        (setup_of("1R", 4).context, "sensed together"),
+        (serial("3T"), "erase depresses whole blocks"),
+    ):
+        assert "interleaved" in procedure.notes(context)[0]
+        assert why in procedure.notes(context)[0]
+
+
+def test_a_block_erase_cannot_go_cell_by_cell():
+    procedure = parse(
+        'schema = 1\nkind = "ltp-ltd"\norder = "cell"\ndepression = "erase"\n'
+    )
+    with pytest.raises(ProtocolError, match="order: a block erase depresses the whole block"):
+        procedure.programme(serial("3T"))
+
+
+def test_ltp_ltd_gives_the_same_outcome_in_either_order_and_cut_into_pieces():
+    outcomes = []
+    for order, more in (("interleaved", {}), ("cell", {}), ("cell", {"max_steps": 9})):
+        capabilities = Capabilities(**more)
+        backend, op = backend_factory("sim").open_device("ideal", 3, 3, seed=1)
+        context = ArrayContext(backend.geometry, op, capabilities, backend.limits)
+        procedure = parse(
+            f'schema = 1\nkind = "ltp-ltd"\npulses = 7\nread_every = 3\nread_repeat = 2\n'
+            f'cells = [[0, 2], [1, 0]]\norder = "{order}"\n'
+        )
+        with backend:
+            outcomes.append(drive(backend, procedure.steps(context)))
+    for other in outcomes[1:]:
+        assert set(other) == set(outcomes[0])
+        for name, values in outcomes[0].items():
+            np.testing.assert_allclose(other[name], values, rtol=1e-6, err_msg=name)
+    assert np.unique(outcomes[0]["g_siemens"]).size > 4

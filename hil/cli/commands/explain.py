@@ -55,6 +55,9 @@ def explain(
         blocks = _blocks(session, procedure, array)
         how = "one simulated run" if procedure.adaptive else "compiled, not driven"
         output.say(f"{procedure.name} ({procedure.kind}): {how}")
+        notes = procedure.notes(session.context(array))
+        for note in notes:
+            output.say(note)
         if plot is not None:
             plot_lines(blocks, geometry, plot, cell=chosen)
             output.say(f"picture: {plot}")
@@ -68,7 +71,7 @@ def explain(
             {
                 "backend": session.backend_name, "protocol": procedure.name,
                 "kind": procedure.kind, "adaptive": procedure.adaptive, "cell": chosen,
-                "events": listed, "picture": plot,
+                "notes": notes, "events": listed, "picture": plot,
             }
         )  # fmt: skip
 
