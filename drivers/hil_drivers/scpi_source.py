@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Final
 
 from hil.errors import BackendError, InstrumentError, LimitError, LinkError, ReadbackError
 from hil_drivers.instrument import SourceInstrument
 from hil_drivers.safely import Attempts
 from hil_drivers.scpi import chain, poll_errors
-from hil_drivers.steps import SOFTWARE_START, Delivered, SyncPlan, SyncRole
+from hil_drivers.steps import (
+    SOFTWARE_START,
+    ChannelSteps,
+    Delivered,
+    SpotReading,
+    SyncRole,
+)
+from hil_drivers.transport.blocks import parse_numbers
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, Session
+
+_ARM_POLL_S: Final = 1e-3
 
 
 class ScpiSource(SourceInstrument):
     """A source that is loaded, started and switched off by chained SCPI messages."""
 
     _running = False
+    _complete = False  #: the run that is loaded has ended as it should
     _last = ""
     _run_s = 0.0  #: time of the run that is loaded
     _sync = SOFTWARE_START
@@ -68,12 +80,26 @@ class ScpiSource(SourceInstrument):
         commands = self._begin_commands()
         if not commands:
             raise BackendError(f"{self.name}: nothing is loaded")
-        self._running = True
+        self._running, self._complete = True, False
         if self._sync.role is not SyncRole.FOLLOWER:
             self._send(*commands, *self._end_commands())
             return
         self._send(*commands)
-        self.session.query(chain(*self._output_queries()))  # answered after what was sent before
+        deadline = time.monotonic() + SHORT_TIMEOUT_S
+        while not self._armed():
+            if time.monotonic() > deadline:
+                raise BackendError(
+                    f"{self.name}: it does not wait for its trigger line {self._sync.line}"
+                )
+            time.sleep(_ARM_POLL_S)
+
+    def _armed(self) -> bool:
+        """Return whether the follower waits for its trigger line now.
+
+        Unless an instrument has a register that says so: it answers after what was sent before.
+        """
+        self.session.query(chain(*self._output_queries()))
+        return True
 
     def wait(self, timeout_s: float) -> None:
         """Return when the outputs answer that they are off; they do so after the run."""
@@ -82,6 +108,14 @@ class ScpiSource(SourceInstrument):
         self._verify_off(timeout_s)
         self._running = False
         self.check_errors(self._last)
+        self._complete = True
+
+    def _points_taken(self, query: str, planned: int) -> int:
+        """Return how many points can be fetched: all, or what is there when a run broke off."""
+        if self._complete:
+            return planned
+        answer = self.session.query(query)
+        return min(int(parse_numbers(answer, 1, self.session.address)[0]), planned)
 
     def _note_duration(self, delivered: Delivered) -> None:
         self._run_s = float((delivered.repeat * delivered.period_s).sum())
@@ -108,8 +142,19 @@ class ScpiSource(SourceInstrument):
                              where=f"{self.name}.{channel}",
                              note=f"it has {', '.join(self.channels)}")  # fmt: skip
 
-    def _software_only(self, sync: SyncPlan | None) -> None:
-        """Refuse a common start that this driver cannot do."""
-        if sync is not None and sync.role is not SyncRole.SOFTWARE:
-            raise LimitError("trigger lines", 1, 0, "", where=self.name,
-                             note=f"a {self.driver} only starts by software here")  # fmt: skip
+    def _spot(
+        self, channel: str, level_v: float, compliance_a: float, range_a: float | None,
+        aperture_s: float, width_s: float,
+    ) -> SpotReading:  # fmt: skip
+        """Return the reading of one level that is held for ``width_s``, as a run of its own."""
+        self._own(channel)
+        steps = ChannelSteps.build(level_v, width_s, width_s, measure=True, aperture_s=aperture_s,
+                                   compliance_a=compliance_a, range_a=range_a)  # fmt: skip
+        self.load({channel: steps})
+        self.start()
+        self.wait(SHORT_TIMEOUT_S + 2 * width_s)
+        found = self.collect()[channel]
+        if not len(found):
+            raise BackendError(f"{self.name}.{channel}: no reading came")
+        return SpotReading(float(found.level_v[0]), float(found.current_a[0]),
+                           float(found.range_a[0]), int(found.status[0]))  # fmt: skip

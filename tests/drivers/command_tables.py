@@ -6,6 +6,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _KEYWORDS = frozenset(
@@ -18,9 +19,29 @@ _KEYWORDS = frozenset(
 
 
 @cache
-def tables() -> dict[str, dict[str, list[str]]]:
+def manuals() -> dict[str, dict[str, Any]]:
+    """Return manual and rows by place, by driver."""
     text = (Path(__file__).parent / "commands.toml").read_text(encoding="ascii")
     return tomllib.loads(text)
+
+
+@cache
+def tables() -> dict[str, dict[str, list[str]]]:
+    """Return the rows by driver and language, wherever the manual has them."""
+    return {
+        driver: {
+            language: [row for rows in places.values() for row in rows]
+            for language, places in table.items()
+            if language != "manual"
+        }
+        for driver, table in manuals().items()
+    }
+
+
+def unknown(driver: str, message: str) -> list[str]:
+    """Return what of a message is not in the driver's table, in its language."""
+    check = unknown_tsp if "tsp" in tables()[driver] else unknown_scpi
+    return check(driver, message)
 
 
 def scpi_pattern(entry: str) -> str:
@@ -48,14 +69,8 @@ def scpi_pattern(entry: str) -> str:
 
 def _split(parameters: str) -> list[str]:
     """Words such as ``REAL,64`` between bars hold commas of their own."""
-    return (
-        [parameters]
-        if "|" in parameters
-        and "{" not in parameters
-        and '"' not in parameters
-        and not parameters.endswith("#block")
-        else parameters.split(",")
-    )
+    words = "|" in parameters and not any(x in parameters for x in ("{", '"', "#block", "TRIG,"))
+    return [parameters] if words else parameters.split(",")
 
 
 def _parameter(text: str) -> str:
@@ -70,7 +85,7 @@ def _parameter(text: str) -> str:
         elif word == "#block":
             alternatives.append("#block")
         else:
-            alternatives.append(re.escape(word))
+            alternatives.append(re.escape(word).replace("<n>", r"\d+"))
     return "(?:" + "|".join(alternatives) + ")"
 
 

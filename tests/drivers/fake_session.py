@@ -34,12 +34,15 @@ class FakeSession:
         self.idn = IDN[driver]
         self.closed: set[str] = set()
         self._run = 0
+        self._points = 0
 
     def _note(self, message: str) -> None:
         self.transactions += 1
         self.log.append(message)
         for run in re.findall(r"hil_(?:run|spot|follow|finish)\((\d+)", message):
             self._run = int(run)
+        for points in re.findall(r":(?:TRAC\d?:POIN|TRIG:BLOC:BRAN:COUN 6,) ?(\d+)", message):
+            self._points = int(points)
         for verb, names in re.findall(r'channel\.(open|close)\("([^"]*)"\)', message):
             self._relays(verb, names)
         for verb, names in re.findall(r":(OPEN|CLOS) \(@([\d,]*)\)", message):
@@ -94,9 +97,14 @@ class FakeSession:
             return "9.9E+37" if self.driver == "keysight-33500b" else "1.0E+06"
         if command.startswith(":OUTP"):
             return self.output
+        if "COND?" in command:
+            return str(0b1001001001000)  # every channel waits for its arm event
+        if command.startswith(":TRAC:DATA?"):
+            asked = re.match(r":TRAC:DATA\? 1,(\d+)", command)
+            return ",".join(["0,0"] * (int(asked.group(1)) if asked else self._points))
         if ":CLOS:CARD?" in command:
             return ",".join(sorted(self.closed))
-        return {"*OPC?": "1", "*LANG?": "SCPI", ':TRAC:ACT? "defbuffer1"': "0"}.get(command, "")
+        return {"*OPC?": "1", "*LANG?": "SCPI", ":TRIG:STAT?": "RUNNING;RUNNING;2"}.get(command, "")
 
     def query_binary(self, message: str, count: int, dtype: str, timeout_s: float = 1.0):
         self._note(message)

@@ -70,6 +70,9 @@ IDN_B2902 = "Keysight Technologies,B2902A,MY51140137,3.4"
 IDN_33522 = "Agilent Technologies,33522B,MY52800000,2.03"
 IDN_81160 = "Agilent Technologies,81160A,MY51400000,1.0"
 TRAIN = ChannelSteps.build([1.5], 1e-3, 4e-3, repeat=250)
+SLOW_TRAIN = ChannelSteps.build([1.5], 4e-3, 12e-3, repeat=20)
+LONG = ChannelSteps.build(np.linspace(0.5, 1.75, 126), 4e-3, 4e-3, measure=True,
+                          compliance_a=1e-3)  # fmt: skip
 MIXED = ChannelSteps.build([2.0, -1.0], [1e-3, 2e-3], [4e-3, 4e-3], repeat=[2, 1])
 
 
@@ -78,6 +81,8 @@ MIXED = ChannelSteps.build([2.0, -1.0], [1e-3, 2e-3], [4e-3, 4e-3], repeat=[2, 1
     [
         ("keithley_2400_write_and_read", Keithley2400, IDN_2400, WRITE_READ),
         ("keithley_2450_write_and_read", Keithley2450, IDN_2450, WRITE_READ),
+        ("keithley_2400_long_list", Keithley2400, IDN_2400, {"1": LONG}),
+        ("keithley_2450_long_list", Keithley2450, IDN_2450, {"1": LONG}),
         ("keysight_b2900_grid", KeysightB2900, IDN_B2902, WRITE_READ),
         ("keysight_b2900_pulses", KeysightB2900, IDN_B2902,
          {"1": ChannelSteps.build([1.0, 0.5], 1e-4, 1e-3, repeat=[2, 1], measure=True,
@@ -96,6 +101,23 @@ def test_what_load_sends_is_the_reviewed_file(name, kind, idn, programs):
 @pytest.mark.parametrize(
     ("name", "kind", "idn", "sync"),
     [
+        ("keithley_2400_master", Keithley2400, IDN_2400, SyncPlan(SyncRole.MASTER, "2")),
+        ("keithley_2400_follower", Keithley2400, IDN_2400, SyncPlan(SyncRole.FOLLOWER, "2")),
+        ("keithley_2400_master_each", Keithley2400, IDN_2400, SyncPlan(SyncRole.MASTER, "2", True)),
+        (
+            "keithley_2400_follower_each",
+            Keithley2400,
+            IDN_2400,
+            SyncPlan(SyncRole.FOLLOWER, "2", True),
+        ),
+        ("keithley_2450_master_each", Keithley2450, IDN_2450, SyncPlan(SyncRole.MASTER, "3", True)),
+        ("keithley_2450_follower", Keithley2450, IDN_2450, SyncPlan(SyncRole.FOLLOWER, "3")),
+        (
+            "keithley_2450_follower_each",
+            Keithley2450,
+            IDN_2450,
+            SyncPlan(SyncRole.FOLLOWER, "3", True),
+        ),
         ("keysight_b2900_master", KeysightB2900, IDN_B2902, SyncPlan(SyncRole.MASTER, "EXT3")),
         ("keysight_b2900_follower", KeysightB2900, IDN_B2902, SyncPlan(SyncRole.FOLLOWER, "EXT3")),
         ("keysight_33500b_master", Keysight33500B, IDN_33522, SyncPlan(SyncRole.MASTER, "EXT")),
@@ -104,7 +126,8 @@ def test_what_load_sends_is_the_reviewed_file(name, kind, idn, programs):
     ],
 )
 def test_triggered_loads_are_the_reviewed_files(name, kind, idn, sync):
-    check(f"{name}.scpi", lowered(kind, idn, {"1": TRAIN}, sync))
+    train = SLOW_TRAIN if kind in (Keithley2400, Keithley2450) else TRAIN
+    check(f"{name}.scpi", lowered(kind, idn, {"1": train}, sync))
 
 
 def test_a_2400_run_reads_the_last_point_of_every_pulse():
@@ -114,7 +137,7 @@ def test_a_2400_run_reads_the_last_point_of_every_pulse():
     smu = Keithley2400("smu")
     session = ReplaySession.of([
         ("*IDN?", IDN_2400), (RESET_2400, None), NO_ERROR, (load, None),
-        (":OUTP ON;:INIT;*WAI;:SOUR:VOLT:MODE FIX;:SOUR:VOLT:LEV 0;:OUTP OFF", None),
+        (":TRIG:CLE;:OUTP ON;:INIT;*WAI;:SOUR:VOLT:MODE FIX;:SOUR:VOLT:LEV 0;:OUTP OFF", None),
         (":OUTP?", "0"), NO_ERROR, (":TRAC:DATA?", data),
     ])  # fmt: skip
     smu.open(session)
@@ -129,15 +152,84 @@ def test_a_2400_run_reads_the_last_point_of_every_pulse():
     assert reading.t_ns.tolist() == [16_000_000]
 
 
-def test_a_2400_that_measured_less_gives_what_it_has():
-    smu = Keithley2400("smu")
-    session = Recorder(IDN_2400)
+@pytest.mark.parametrize(
+    ("kind", "idn", "count", "data"),
+    [
+        (Keithley2400, IDN_2400, ":TRAC:POIN:ACT?", ":TRAC:DATA?"),
+        (Keithley2450, IDN_2450, ':TRAC:ACT? "defbuffer1"',
+         ':TRAC:DATA? 1,2,"defbuffer1",READ,SOURSTAT'),
+    ],
+)  # fmt: skip
+def test_a_run_that_broke_off_gives_what_the_buffer_holds(kind, idn, count, data):
+    smu = kind("smu")
+    session = Recorder(idn)
     smu.open(session)
-    smu.load({"1": ChannelSteps.build([0.1, 0.2], 4e-3, 8e-3, measure=True, compliance_a=1e-3)})
-    session.query = lambda message, timeout_s=0.0: "1e-6,0,2e-6,0"  # the first pulse only
+    steps = ChannelSteps.build([0.1, 0.2], 4e-3, 8e-3, measure=True, compliance_a=1e-3)
+    smu.load({"1": steps})
+    smu.start()
+    answers = {count: "2", data: "1e-6,0,2e-6,0"}  # the first pulse and its gap
+    session.query = lambda message, timeout_s=0.0: answers[message]
     reading = smu.collect()["1"]
     assert reading.step.tolist() == [0]
     assert reading.current_a == pytest.approx([1e-6])
+    answers[count] = "0"
+    assert len(smu.collect()["1"]) == 0
+
+
+def test_a_b2900_run_that_broke_off_gives_what_the_buffer_holds():
+    smu = KeysightB2900("smu")
+    session = Recorder(IDN_B2902)
+    smu.open(session)
+    smu.load({"1": ChannelSteps.build([1.0, 0.5], 1e-4, 1e-3, measure=True, compliance_a=1e-3)})
+    smu.start()
+    session.query = {":TRAC1:POIN:ACT?": "1"}.__getitem__
+    session.query_binary = lambda message, count, *_: np.array([2e-6, 0.0])[:count]
+    reading = smu.collect()["1"]
+    assert reading.step.tolist() == [0]
+    assert reading.current_a == pytest.approx([2e-6])
+
+
+@pytest.mark.parametrize("sentinel", ["9.9E37", "+9.910000E+37", "-9.9E37", "199.999E+99"])
+@pytest.mark.parametrize(("kind", "idn"), [(Keithley2400, IDN_2400), (Keithley2450, IDN_2450)])
+def test_an_overflow_is_no_number_and_flagged(kind, idn, sentinel):
+    smu = kind("smu")
+    session = Recorder(idn)
+    smu.open(session)
+    smu.load({"1": ChannelSteps.build([0.1], 4e-3, 4e-3, measure=True, compliance_a=1e-3)})
+    smu._complete = True
+    session.query = lambda message, timeout_s=0.0: f"{sentinel},0"
+    reading = smu.collect()["1"]
+    assert np.isnan(reading.current_a).all()
+    assert reading.status.tolist() == [Status.OVERFLOW]
+
+
+@pytest.mark.parametrize(("kind", "idn"), [(Keithley2400, IDN_2400), (Keithley2450, IDN_2450)])
+def test_long_lists_go_down_in_hundreds_each_in_its_own_message(kind, idn):
+    smu = kind("smu")
+    session = Recorder(idn)
+    smu.open(session)
+    levels = np.linspace(0.1, 1.0, 130)
+    session.sent.clear()
+    smu.load({"1": ChannelSteps.build(levels, 4e-3, 8e-3)})
+    lists = [[c for c in m.split(";") if c.startswith(":SOUR:LIST")] for m in session.sent]
+    assert [len(commands) for commands in lists] == [1, 1, 1, 0]
+    counts = [commands[0].count(",") + 1 for commands in lists if commands]
+    assert counts == [100, 100, 60]
+    assert [":APP " in commands[0] for commands in lists if commands] == [False, True, True]
+
+
+@pytest.mark.parametrize(("kind", "idn"), [(Keithley2400, IDN_2400), (Keithley2450, IDN_2450)])
+def test_a_line_that_paces_pulses_of_different_periods_is_refused(kind, idn):
+    smu = kind("smu")
+    session = Recorder(idn)
+    smu.open(session)
+    steps = {"1": ChannelSteps.build([0.1, 0.2], 4e-3, [8e-3, 12e-3])}
+    session.sent.clear()
+    with pytest.raises(LimitError, match="one period"):
+        smu.load(steps, SyncPlan(SyncRole.FOLLOWER, "1", each_pulse=True))
+    with pytest.raises(LimitError, match="trigger line"):
+        smu.load(steps, SyncPlan(SyncRole.MASTER, "9"))
+    assert session.sent == []
 
 
 def test_a_2450_in_tsp_mode_is_refused_with_what_to_do():
@@ -147,14 +239,13 @@ def test_a_2450_in_tsp_mode_is_refused_with_what_to_do():
     session.finish()
 
 
-def test_a_2450_run_reads_count_and_readings():
+def test_a_2450_run_reads_the_last_point_of_every_pulse():
     load = lowered(Keithley2450, IDN_2450, WRITE_READ).replace("\n:", ";:")
     data = ",".join(f"{i * 1e-6:.6e},{32 + 128 if i == 6 else 128}" for i in range(8))
     smu = Keithley2450("smu")
     session = ReplaySession.of([
         ("*IDN?", IDN_2450), ("*LANG?", "SCPI"), (RESET_2450, None), NO_ERROR, (load, None),
         (":OUTP ON;:INIT;*WAI;:SOUR:VOLT 0;:OUTP OFF", None), (":OUTP?", "0"), NO_ERROR,
-        (':TRAC:ACT? "defbuffer1"', "8"),
         (':TRAC:DATA? 1,8,"defbuffer1",READ,SOURSTAT', data),
     ])  # fmt: skip
     smu.open(session)
@@ -173,6 +264,7 @@ def b2900_run(words):
     smu.open(session)
     smu.load({"1": ChannelSteps.build([1.0, 0.5], 1e-4, 1e-3, measure=True, compliance_a=1e-3)})
     values = np.array([[2e-6, words[0]], [9.91e37, words[1]]], ">f8").ravel()
+    smu._complete = True
     session.query_binary = lambda message, count, dtype, timeout_s=0.0: values[:count]
     return smu.collect()["1"]
 
@@ -192,9 +284,9 @@ def test_b2900_grids_finer_than_its_interval_are_refused():
 
 
 def test_lists_longer_than_the_memory_are_refused_with_numbers():
-    steps = ChannelSteps.build([1.0, 2.0], [2e-3, 4e-3], [100e-3, 150e-3])
+    steps = ChannelSteps.build([1.0, 2.0], [2e-3, 4e-3], [3.0, 5.0])
     with pytest.raises(
-        LimitError, match=r"points of a list 125 .* limit 100 .*on a grid of 0.002 s"
+        LimitError, match=r"points of a list 4000 .* limit 2500 .*on a grid of 0.002 s"
     ):
         Keithley2400("smu").delivered({"1": steps})
 

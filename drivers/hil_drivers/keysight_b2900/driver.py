@@ -26,12 +26,14 @@ from hil_drivers.steps import (
     SyncPlan,
     SyncRole,
 )
-from hil_drivers.transport.blocks import readings
+from hil_drivers.transport.blocks import parse_numbers, readings
 from hil_drivers.transport.session import SHORT_TIMEOUT_S
 
 #: Status data: bits 1 and 2 compliance, bit 13 range overflow (SCPI reference ed. 2, table 1-2).
 _COMPLIANCE: Final = 0b110
 _OVERFLOW: Final = 1 << 13
+#: Operation condition: waiting for a transition arm and for an acquire arm (SCPI reference, 4-117).
+_ARMED: Final = {"1": (1 << 3) | (1 << 6), "2": (1 << 9) | (1 << 12)}
 
 
 class Settings(Table):
@@ -105,6 +107,12 @@ class KeysightB2900(ScpiSource):
         used = list(self._plan or ())
         return [*(f":OUTP{c} ON" for c in used), f":INIT (@{','.join(used)})"] if used else ()
 
+    def _armed(self) -> bool:
+        answer = self.session.query(":STAT:OPER:COND?")
+        state = int(parse_numbers(answer, 1, self.session.address)[0])
+        wanted = sum(_ARMED[c] for c in self._plan or ())
+        return state & wanted == wanted
+
     def _end_commands(self) -> Sequence[str]:
         # *WAI keeps what follows until both channels are idle again.
         off = [x for c in self._plan or () for x in (f":SOUR{c}:VOLT 0", f":OUTP{c} OFF")]
@@ -157,6 +165,9 @@ class KeysightB2900(ScpiSource):
             f":TRIG{c}:ALL:SOUR TIM", f":TRIG{c}:ALL:TIM {number(p.grid.unit_s)}",
             f":TRIG{c}:ALL:COUN {p.grid.n_points}", f":TRIG{c}:TRAN:DEL 0",
             f":TRIG{c}:ACQ:DEL {number(round(max(p.acquire_delay_s, 0.0), 6))}",
+            # The size can be set while the buffer is not being written only (p. 4-147).
+            f":TRAC{c}:FEED:CONT NEV", f":TRAC{c}:CLE", f":TRAC{c}:FEED SENS",
+            f":TRAC{c}:POIN {p.grid.n_points}", f":TRAC{c}:FEED:CONT NEXT",
         ]  # fmt: skip
 
     def _arm(self, c: str, sync: SyncPlan) -> list[str]:
@@ -182,11 +193,15 @@ class KeysightB2900(ScpiSource):
         return {c: self._collect(c, p) for c, p in self._plan.items() if p.delivered.measure.any()}
 
     def _collect(self, channel: str, p: lowering.ChannelPlan) -> ChannelReadings:
-        n = p.grid.n_points
-        values = self.session.query_binary(f":FETC:ARR? (@{channel})", 2 * n, ">f8",
-                                           SHORT_TIMEOUT_S + n / 1e4).reshape(-1, 2)  # fmt: skip
-        current, status = readings(values[p.grid.pulse_point, 0])
-        word = values[p.grid.pulse_point, 1].astype(np.int64)
+        n = self._points_taken(f":TRAC{channel}:POIN:ACT?", p.grid.n_points)
+        values = np.empty((0, 2))
+        if n:
+            values = self.session.query_binary(
+                f":TRAC{channel}:DATA?", 2 * n, ">f8", SHORT_TIMEOUT_S + n / 1e4
+            ).reshape(-1, 2)
+        there = p.grid.pulse_point[p.grid.pulse_point < n]
+        current, status = readings(values[there, 0])
+        word = values[there, 1].astype(np.int64)
         status[(word & _COMPLIANCE) != 0] |= np.uint32(Status.I_COMPLIANCE)
         over = (word & _OVERFLOW) != 0
         status[over] |= np.uint32(Status.OVERFLOW)
@@ -204,15 +219,7 @@ class KeysightB2900(ScpiSource):
         aperture_s: float | None = None,
     ) -> SpotReading:
         """Return one DC reading in amperes; the output is off before and after."""
-        self._own(channel)
         aperture = 20e-3 if aperture_s is None else aperture_s
         settle = cast(Settings, self.settings).spot_settle
         width = math.ceil((aperture + settle + lowering.MARGIN_S) * 1e6) / 1e6
-        steps = ChannelSteps.build(level_v, width, width, measure=True, aperture_s=aperture,
-                                   compliance_a=compliance_a, range_a=range_a)  # fmt: skip
-        self.load({channel: steps})
-        self.start()
-        self.wait(SHORT_TIMEOUT_S + 2 * width)
-        reading = self.collect()[channel]
-        return SpotReading(float(reading.level_v[0]), float(reading.current_a[0]),
-                           float(reading.range_a[0]), int(reading.status[0]))  # fmt: skip
+        return self._spot(channel, level_v, compliance_a, range_a, aperture, width)
