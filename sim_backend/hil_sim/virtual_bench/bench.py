@@ -130,6 +130,10 @@ class Bench:
             transport.close()
         self._transports.clear()
 
+    def cut_link(self, instrument: str) -> None:
+        """Cut every open connection with an instrument; new ones are accepted."""
+        self._transports[instrument].drop()
+
     def terminal(self, name: str) -> Terminal:
         """Return the terminal called ``instrument.channel``."""
         instrument, _, channel = name.partition(".")

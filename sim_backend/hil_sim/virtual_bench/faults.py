@@ -15,7 +15,7 @@ class InstrumentFaults:
         drop_replies: number of replies that never come.
         truncate_to: the next reply ends after so many bytes, None = whole.
         double_reply: the next reply comes twice.
-        late_s: wall-clock delay of every reply.
+        late_s: wall-clock delay of replies; ``late_replies`` of them, -1 = all.
         corrupt_idn: answer to ``*IDN?``, None = the true one.
         queue_error: (code, text) put into the error queue at the next message.
         queue_error_after: messages to let pass before ``queue_error``.
@@ -23,7 +23,9 @@ class InstrumentFaults:
         missing_card: card numbers that are absent.
         mute: the instrument no longer answers anything (link up).
         refuse: new connections are closed at once.
-        reset_after: messages after which the instrument resets itself (power glitch), None.
+        reset_after: messages after which the instrument goes off and on (power glitch), None.
+        reset_cuts_link: going off and on cuts its connections, too.
+        cut_after: messages after which the connections are cut, instead of a reply, None.
         interlock_open: outputs cannot be switched on.
         language: what a 2450 answers to ``*LANG?``, None = SCPI.
     """
@@ -32,6 +34,7 @@ class InstrumentFaults:
     truncate_to: int | None = None
     double_reply: bool = False
     late_s: float = 0.0
+    late_replies: int = -1
     corrupt_idn: str | None = None
     queue_error: tuple[int, str] | None = None
     queue_error_after: int = 0
@@ -41,8 +44,17 @@ class InstrumentFaults:
     mute: bool = False
     refuse: bool = False
     reset_after: int | None = None
+    reset_cuts_link: bool = False
+    cut_after: int | None = None
     language: str | None = None
     interlock_open: bool = False
+
+    def lateness_s(self) -> float:
+        """Return by how much the reply at hand is late, in seconds of wall-clock time."""
+        if self.late_s <= 0.0 or self.late_replies == 0:
+            return 0.0
+        self.late_replies -= self.late_replies > 0
+        return self.late_s
 
 
 @dataclass(slots=True)

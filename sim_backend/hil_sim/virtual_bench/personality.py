@@ -115,6 +115,15 @@ class Personality(ABC):
         for terminal in self.terminals.values():
             terminal.reset()
 
+    def power_cycle(self) -> None:
+        """Go off and on: what runs stops, settings and memory are lost, the power-on bit is set."""
+        self.abort_requested = True
+        self.bench.engine.abort({id(t) for t in self.terminals.values()})
+        self.reset()
+        self.errors.clear()
+        if self.faults.reset_cuts_link:
+            self.bench.cut_link(self.name)
+
     def exchange(self, message: bytes) -> bytes | None:
         """Handle a message of any session, one at a time, with the injected faults."""
         faults = self.faults
@@ -148,10 +157,15 @@ class Personality(ABC):
             faults.reset_after -= 1
             if faults.reset_after < 0:
                 faults.reset_after = None
-                self.reset()
+                self.power_cycle()
 
-    @staticmethod
-    def _spoil(reply: bytes | None, faults: InstrumentFaults) -> bytes | None:
+    def _spoil(self, reply: bytes | None, faults: InstrumentFaults) -> bytes | None:
+        if faults.cut_after is not None:
+            faults.cut_after -= 1
+            if faults.cut_after < 0:
+                faults.cut_after = None
+                self.bench.cut_link(self.name)
+                return None
         if reply is None:
             return None
         if faults.drop_replies > 0:

@@ -148,6 +148,11 @@ class ScpiPersonality(Personality):
         """Return the bits that an instrument's own registers set in the status byte."""
         return 0
 
+    def power_cycle(self) -> None:
+        """Go off and on."""
+        super().power_cycle()
+        self.esr, self.ese, self.sre = PON, 0, 0
+
     def status_byte(self) -> int:
         """Return the status byte."""
         bits = (4 if self.errors else 0) | (32 if self.esr & self.ese else 0) | self.summary()

@@ -53,6 +53,9 @@ class PtyServer:
             if ready:
                 view = view[os.write(self._master, view[:1024]) :]
 
+    def drop(self) -> None:
+        """Do nothing: a serial line has no connection that could be cut."""
+
     def close(self) -> None:
         """Stop serving and close the terminal."""
         self._stop.set()

@@ -24,6 +24,9 @@ class Transport(Protocol):
 
     resource: str  #: VISA resource string
 
+    def drop(self) -> None:
+        """Cut every open connection (link loss)."""
+
     def close(self) -> None:
         """Stop serving and release the address."""
 
@@ -60,7 +63,7 @@ def answer(instrument: Personality, message: bytes) -> bytes | None:
     """Return the reply to one message after the latencies that are asked for."""
     reply = instrument.exchange(message)
     owed, instrument.owed_s = instrument.owed_s, 0.0
-    late = instrument.faults.late_s + owed
+    late = owed + (0.0 if reply is None else instrument.faults.lateness_s())
     if late > 0.0:
         time.sleep(late)
     return reply

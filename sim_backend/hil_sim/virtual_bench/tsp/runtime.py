@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _REMOVED = ("python", "io", "dofile", "loadfile", "require", "package", "module", "debug")
 _SEVERITY = 20  # RECOVERABLE
 ASCII, REAL32, REAL64 = 1, 2, 3
+_POWER_ON = 128  # bit of the standard event register
 
 
 class TspPersonality(Personality):
@@ -40,7 +41,7 @@ class TspPersonality(Personality):
         self._loading: tuple[str, bool, list[str]] | None = None
         self.buffers: dict[int, Callable[[], Sequence[float]]] = {}
         self.data_format, self.little_endian, self.precision = ASCII, False, 6
-        self.esr = 0
+        self.esr = _POWER_ON
         host = self.lua.table_from({
             "emit": self._emit, "printnumber": self._printnumber, "printbuffer": self._printbuffer,
         })  # fmt: skip
@@ -54,6 +55,17 @@ class TspPersonality(Personality):
         for key, value in self.root_objects().items():
             # A script sees a function that prints as one, not a foreign object.
             globals_[key] = self._tools.wrapped(value) if isfunction(value) else value
+        self._built_in = set(globals_.keys())
+
+    def power_cycle(self) -> None:
+        """Go off and on: scripts and everything that they defined are gone."""
+        super().power_cycle()
+        globals_ = self.lua.globals()
+        for name in set(globals_.keys()) - self._built_in:
+            globals_[name] = None
+        self.data_format, self.little_endian, self.precision = ASCII, False, 6
+        self._loading = None
+        self.esr = _POWER_ON
 
     # What an instrument fills in.
 
