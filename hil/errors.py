@@ -105,6 +105,10 @@ class BackendUnavailable(BackendError):
     """No such backend, or something it needs is not installed."""
 
 
+class LockedError(BackendError):
+    """An instrument, run or study is in use by another process."""
+
+
 class LinkError(BackendError):
     """The link to an instrument was lost."""
 
