@@ -309,5 +309,5 @@ class Backend(ABC):
                 if left.possible.any():
                     self.ledger.add(left.delivered)
                     self.unfinished = left
-        if left is not None and left.cause is not None:
+        if left is not None and left.cause not in (None, failure):
             raise left.cause from failure

@@ -10,12 +10,19 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from pydantic import ValidationError
 
 from hil.config.quantities import Table
-from hil.errors import BackendError, BackendUnavailable, ConfigError, InstrumentError, ReadbackError
+from hil.errors import (
+    BackendError,
+    BackendUnavailable,
+    ConfigError,
+    InstrumentError,
+    LinkError,
+    ReadbackError,
+)
 from hil_drivers.steps import (
     ChannelCapabilities,
     ChannelReadings,
@@ -49,6 +56,10 @@ __all__ = [
 ]
 
 
+#: Bit of the standard event status register (IEEE 488.2, 11.5.1.1.1).
+POWER_ON: Final = 128
+
+
 class NoSettings(Table):
     """Settings of a driver that has none."""
 
@@ -64,6 +75,8 @@ class Instrument(ABC):
     models: ClassVar[str]  #: regular expression that the model in ``*IDN?`` must match whole
     Settings: ClassVar[type[Table]] = NoSettings  #: the station file's ``settings`` table
     link: ClassVar[LinkSettings] = LinkSettings()  #: how its messages are framed
+    #: A run needs something that a reset loses, so that none goes on unnoticed after one.
+    notices_reset: ClassVar[bool] = False
 
     def __init__(
         self, name: str, settings: Mapping[str, str | int | float | bool] | None = None
@@ -110,6 +123,22 @@ class Instrument(ABC):
                 f"{self.models}, *IDN? answered {answer!r}"
             )
         return identity
+
+    def take_over(self, session: Session) -> None:
+        """Go on with a new session after the old one failed: device clear, stop, all off.
+
+        What the instrument has in its memory is kept; :meth:`open` it before it is used again.
+        """
+        self._session = session
+        self.abort(session)
+
+    def was_reset(self) -> bool:
+        """Return whether it was switched on since this was last asked (power-on bit of *ESR?)."""
+        answer = self.session.query("*ESR?")
+        try:
+            return bool(int(float(answer)) & POWER_ON)
+        except ValueError as exc:
+            raise LinkError(f"*ESR? answered {answer!r}", self.session.address) from exc
 
     @property
     def session(self) -> Session:
@@ -212,7 +241,8 @@ class SourceInstrument(Instrument):
     def collect(self) -> Mapping[str, ChannelReadings]:
         """Return the readings of the steps asked to be measured, in the order taken.
 
-        After a run that failed it returns the readings that were taken, possibly fewer.
+        After a run that failed, also one that was taken over by a new session, it returns the
+        readings that are in the instrument's memory, possibly fewer.
         """
 
     @abstractmethod

@@ -131,6 +131,11 @@ class FakeSession:
         if self.name in self.world.dead:
             raise LinkError("no answer", self.address)
 
+    def query(self, message):
+        assert message == "*ESR?"
+        self.check()
+        return "0"
+
     def clear(self):
         self.check()
         self.world.log.append(("clear", self.name))
@@ -175,7 +180,7 @@ class FakeSource(SourceInstrument):
         self.world.on -= {f"{self.name}.{c}" for c in self._channels}
 
     def abort(self, second_session):
-        second_session.check()
+        second_session.clear()
         self.world.log.append(("abort", self.name))
         self.world.on -= {f"{self.name}.{c}" for c in self._channels}
 

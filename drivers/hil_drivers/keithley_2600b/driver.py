@@ -60,6 +60,7 @@ class Keithley2600B(SourceInstrument):
     driver: ClassVar[str] = "keithley-2600b"
     models: ClassVar[str] = r"26(0[124]|1[124]|3[456])[AB]"
     Settings = Settings
+    notices_reset: ClassVar[bool] = True  # it loses its script
 
     _line_hz = 50.0
     _run = 0

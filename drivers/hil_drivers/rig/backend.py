@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hil.backend import Backend
+from hil.backend import Backend, Unfinished
 from hil.capabilities import Capabilities
 from hil.config.station import Wire
 from hil.errors import BackendError, HilError
@@ -25,6 +25,7 @@ from hil_drivers.rig.job import Collector, Job, deliver, quantised
 from hil_drivers.rig.programs import RunBuilder
 from hil_drivers.rig.rack import Connect, Rack
 from hil_drivers.rig.reads import Lowered, averaged, can_superpose, level_by_level, unchanged
+from hil_drivers.rig.salvage import UnderWay
 from hil_drivers.router.errors import RouteRefused
 from hil_drivers.router.plan import RoutePlan, Router
 from hil_drivers.router.wiring import Wiring
@@ -72,6 +73,7 @@ class RigBackend(Backend):
         self.name = name
         self.strategies: dict[str, int] = {}  #: what was done to suit the wiring -> blocks
         self._job: Job | None = None
+        self._under_way: UnderWay | None = None
         self._map = self._open_map()
         self._end_ns = 0
         self._wake = threading.Event()
@@ -193,27 +195,43 @@ class RigBackend(Backend):
         return self._job.delivered
 
     def _execute(self, block: PulseBlock) -> MeasurementBlock:
-        job, self._job = self._job, None
+        job, self._job, self._under_way = self._job, None, None
         if job is None or job.delivered is not block:
             raise BackendError(f"{self.name}: the block was not prepared")
         if block.phase is Phase.IDLE:
             return self._wait(block)
-        collector = Collector(job)
+        self._under_way = under_way = UnderWay(job, Collector(job))
         for stage, runs in zip(job.plan.stages, job.runs, strict=True):
             self._map = self._open_map()
             self.rack.route(stage.closures)
             self._map = stage.channel_of_line
             for run in runs:
                 start_ns = self.clock_ns() + 1
+                under_way.begin(run, start_ns)
                 readings = self.rack.execute(run)
                 self._end_ns = start_ns + round(run.duration_s * 1e9)
-                collector.add(run, readings, start_ns)
+                under_way.end(readings)
+        collector = under_way.collector
+        self.rack.refuse_reset()
         if collector.missing:
             raise BackendError(
                 f"{self.name}: {collector.missing} of {len(collector.t_ns)} readings did not come"
             )
-        rows = collector.readings(self.capabilities.simulated)
+        return self._calibrated(collector.readings(self.capabilities.simulated), job)
+
+    def _calibrated(self, rows: MeasurementBlock, job: Job) -> MeasurementBlock:
         return rows if self.calibration is None else self.calibration.apply(rows, job, self.wiring)
+
+    def _salvage(self, asked: PulseBlock, prepared: PulseBlock) -> Unfinished:
+        """Return the runs that were collected and what the one that failed has left."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is None or under_way.job.asked is not asked:
+            return super()._salvage(asked, prepared)
+        cause = self.rack.find_reset()
+        taken = {}
+        if under_way.open is not None and cause is None:
+            taken = self.rack.salvage(under_way.open)
+        return under_way.left(taken, self.capabilities.simulated, self._calibrated, cause)
 
     def _wait(self, block: PulseBlock) -> MeasurementBlock:
         """Wait with every output off, as long as the block says, or until it is aborted."""

@@ -106,6 +106,19 @@ class Collector:
             self.t_ns[rows] = start_ns + got.t_ns
 
     @property
+    def asked_rows(self) -> NDArray[np.int64]:
+        """Reading of the block asked for to which each reading that is taken contributes."""
+        lowered, asked = self.job.lowered, self.job.asked
+        step, line, pulse = reading_index(lowered.block)
+        sensed = asked.sense.sum(axis=1)
+        first = np.concatenate([[0], np.cumsum(sensed * asked.repeat)])
+        rank = np.cumsum(asked.sense, axis=1) - 1
+        origin = lowered.origin[step]
+        at: NDArray[np.int64] = first[origin] + (pulse // lowered.averages) * sensed[origin]
+        at += rank[origin, line]
+        return at
+
+    @property
     def missing(self) -> int:
         """Readings that no instrument gave."""
         return int((self.t_ns == 0).sum())
@@ -114,15 +127,10 @@ class Collector:
         """Return the rows: averages formed, currents of steps with one origin added up."""
         job, lowered = self.job, self.job.lowered
         block, asked = lowered.block, job.asked
-        step, line, pulse = reading_index(block)
         a_step, a_line, a_pulse = reading_index(asked)
         out = MeasurementBlock.empty(a_step.size)
         out.step[:], out.line[:], out.pulse[:] = a_step, a_line, a_pulse
-        first = np.concatenate([[0], np.cumsum(asked.sense.sum(axis=1) * asked.repeat)])
-        rank = np.cumsum(asked.sense, axis=1) - 1
-        origin = lowered.origin[step]
-        at = first[origin] + (pulse // lowered.averages) * asked.sense.sum(axis=1)[origin]
-        at += rank[origin, line]
+        at = self.asked_rows
         current = np.zeros(a_step.size)
         np.add.at(current, at, self.current_a / lowered.averages)
         out.current_a[:] = current

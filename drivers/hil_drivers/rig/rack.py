@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from hil.errors import BackendError, HilError, LinkError
+from hil.errors import BackendError, HilError, LinkError, ReadbackError
 from hil_drivers.instrument import (
     ChannelReadings,
     Delivered,
@@ -47,7 +47,10 @@ class Rack:
         self.triggers = dict(triggers or {})
         self._connect = connect
         self._sessions: dict[str, Session] = {}
-        self._suspect: set[str] = set()
+        self._suspect: set[str] = set()  # the link failed: a new session comes first
+        self._doubtful: set[str] = set()  # took part in what failed: a device clear comes first
+        self._stale: set[str] = set()  # settings are not known: open again before it is used
+        self._reset: ReadbackError | None = None
         self._quiet = False  # every output is known to be off at 0 V
         self._retired = 0
         self.closed: frozenset[Crosspoint] | None = None  #: relays; None = not known
@@ -62,11 +65,12 @@ class Rack:
             HilError: an instrument is not there or is another one; those opened are safe.
         """
         self.aborted.clear()
-        self._suspect.clear()
+        for names in (self._suspect, self._doubtful, self._stale):
+            names.clear()
         try:
             for name in [*self.sources, *self.matrices]:
                 self._sessions[name] = self._connect(name)
-                self.instruments[name].open(self._sessions[name])
+                self._set_up(name)
             for matrix in self.matrices.values():
                 matrix.open_all()
         except HilError as exc:
@@ -79,6 +83,19 @@ class Rack:
             self.close()
             raise
         self._quiet, self.closed = True, frozenset()
+
+    def _set_up(self, name: str) -> None:
+        """Identify an instrument and bring it to a known state; from now on a reset is noticed."""
+        instrument = self.instruments[name]
+        instrument.open(self._sessions[name])
+        instrument.was_reset()
+
+    def _renew(self) -> None:
+        """Set up what took part in a fault before it is used again; sources first."""
+        for name in [n for n in self.instruments if n in self._stale]:
+            self._set_up(name)
+            self._stale.discard(name)
+        self._reset = None
 
     def close(self) -> None:
         """Close all sessions; the safe state comes first, by the caller."""
@@ -108,6 +125,7 @@ class Rack:
         Raises:
             ReadbackError: a relay or an output is not as it should be.
         """
+        self._renew()
         if wanted == self.closed:
             return
         if not self._quiet:
@@ -164,6 +182,7 @@ class Rack:
             readings by ``instrument.channel``.
         """
         plans = self.sync(run)
+        self._renew()
         self._quiet = False
         try:
             for name, programs in run.programs.items():
@@ -175,15 +194,66 @@ class Rack:
             for name in run.programs:
                 self.sources[name].wait(timeout_s)
             self._refuse_aborted()
-            out = {}
-            for name in run.programs:
-                for channel, readings in self.sources[name].collect().items():
-                    out[f"{name}.{channel}"] = readings
-        except LinkError as exc:
-            self._suspect |= {n for n in run.programs if self._address(n) == exc.address}
+            out = self._collected(run, run.programs)
+        except BaseException as exc:  # Ctrl-C leaves instruments running, too
+            self._doubtful |= set(run.programs)
+            if isinstance(exc, LinkError):
+                self._suspect |= {n for n in run.programs if self._address(n) == exc.address}
             raise
         self._quiet = True
         return out
+
+    def _collected(self, run: Run, names: Iterable[str]) -> dict[str, ChannelReadings]:
+        return {
+            f"{name}.{channel}": readings
+            for name in names
+            for channel, readings in self.sources[name].collect().items()
+        }
+
+    def salvage(self, run: Run) -> dict[str, ChannelReadings]:
+        """Return what a run that failed has left in the instruments; after the safe state."""
+        out: dict[str, ChannelReadings] = {}
+        for name in run.programs:
+            if name in self._suspect or self.aborted.is_set():
+                continue
+            try:
+                out |= self._collected(run, [name])
+            except HilError:
+                continue  # there may be nothing to read; the failure is reported already
+        return out
+
+    def find_reset(self) -> HilError | None:
+        """Return the error of an instrument that was reset since it was set up, if any was."""
+        if self._reset is not None or self.aborted.is_set():
+            return self._reset
+        for name, instrument in self.instruments.items():
+            if name in self._sessions and name not in self._suspect:
+                try:
+                    if instrument.was_reset():
+                        return self._note_reset(name)
+                except HilError:
+                    continue  # it does not answer, which is reported already
+        return None
+
+    def refuse_reset(self) -> None:
+        """Refuse what was driven when an instrument that would not notice was reset meanwhile.
+
+        Raises:
+            ReadbackError: naming it.
+        """
+        for name, instrument in self.instruments.items():
+            if not instrument.notices_reset and instrument.was_reset():
+                raise self._note_reset(name)
+
+    def _note_reset(self, name: str) -> ReadbackError:
+        """Return the error; it is kept, since an instrument says so only once."""
+        self._doubtful.add(name)
+        self._stale.add(name)
+        self._reset = ReadbackError(
+            f"{name} was reset or switched off and on while it was in use (power-on bit of *ESR?): "
+            "its settings and closures are lost, and what was driven since is not known"
+        )
+        return self._reset
 
     def _address(self, name: str) -> str:
         session = self._sessions.get(name)
@@ -223,19 +293,28 @@ class Rack:
     def _safe_one(self, name: str, instrument: Instrument) -> None:
         if name not in self._suspect:
             try:
+                if name in self._doubtful:
+                    self._sessions[name].clear()
                 instrument.safe()
             except LinkError:
                 self._suspect.add(name)
             else:
+                self._settled(name)
                 return
         old = self._sessions[name]
         self._retired += old.transactions
         old.close()
-        session = self._connect(name)
-        self._sessions[name] = session
-        session.clear()
-        instrument.open(session)
+        self._sessions[name] = session = self._connect(name)
+        instrument.take_over(session)
         instrument.safe()
+        self._doubtful.add(name)
+        self._settled(name)
+
+    def _settled(self, name: str) -> None:
+        """Note that an instrument answered that it is off; what took part in a fault is stale."""
+        if name in self._doubtful:
+            self._stale.add(name)
+        self._doubtful.discard(name)
         self._suspect.discard(name)
 
     def abort(self) -> None:
