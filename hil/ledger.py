@@ -118,12 +118,16 @@ class Ledger:
         """Return (n_rows, n_cols) read pulses across each device."""
         return self.row_reads.astype(np.int64)[:, None] + self.col_reads.astype(np.int64)[None, :]
 
-    def energy_joule(self) -> NDArray[np.float64]:
-        """Return (n_rows, n_cols) joules, NaN where the conductance was never read; approximate."""
-        v2s = self.selected_v2s + np.maximum(
+    def v2s(self) -> NDArray[np.float64]:
+        """Return (n_rows, n_cols) ∫V²dt in V²·s over writes and reads; approximate, see above."""
+        stress: NDArray[np.float64] = self.selected_v2s + np.maximum(
             self.row_v2s[:, None] + self.col_v2s[None, :] - self.selected_v2s / 2, 0.0
         )
-        energy: NDArray[np.float64] = v2s * self.g_last_siemens
+        return stress
+
+    def energy_joule(self) -> NDArray[np.float64]:
+        """Return (n_rows, n_cols) joules, NaN where the conductance was never read; approximate."""
+        energy: NDArray[np.float64] = self.v2s() * self.g_last_siemens
         return energy
 
     def copy(self) -> Ledger:

@@ -8,14 +8,16 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from hil.config.quantities import Count, Index, Table
+from hil.config.rule import Positive, RuleTable
 from hil.config.toml_file import read_text, validate_text
 from hil.pairs import PairKind
 
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
 #: A share strictly between 0 and 1.
 Part = Annotated[float, Field(gt=0.0, lt=1.0)]
 Neurons = Annotated[int, Field(strict=True, ge=1, le=4096)]
+#: Samples between two exchanges of a column pair (M3c), and passes of write-verify, by default.
+EXCHANGE_EVERY: Final = 5
+VERIFY_PASSES: Final = 6
 
 
 class DatasetTable(Table):
@@ -79,76 +81,55 @@ class NetworkTable(Table):
         return (4.0,) * len(self.hidden) + (8.0,)
 
 
-class RuleTable(Table):
-    """The learning rule: a method and a trigger, or a user's own class.
-
-    T1 needs ``theta``, T2 ``theta_x`` and ``theta_delta``. T3 uses ``slots`` pulse slots, and more,
-    up to ``max_slots``, where a probability would exceed 1. ``mean_step`` is the mean change by one
-    pulse as a share of the conductance window; without it, it is measured before training.
-    ``rule`` names a class ``package.module:Class`` in place of the trigger, made with ``options``;
-    ``method`` then still says where pairs start and how they are refreshed.
-    """
-
-    method: Literal["M1", "M2", "M3", "M3'"] = "M3"
-    trigger: Literal["T1", "T2", "T3"] = "T3"
-    dead_zone: NotNegative = 0.05
-    slots: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
-    max_slots: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
-    theta: NotNegative | None = None
-    theta_x: NotNegative | None = None
-    theta_delta: NotNegative | None = None
-    mean_step: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    rule: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _has_what_its_trigger_needs(self) -> RuleTable:
-        if self.options and self.rule is None:
-            raise ValueError("rule.options: only a rule of your own (`rule`) has options")
-        needs = {"T1": ("theta",), "T2": ("theta_x", "theta_delta"), "T3": ()}[self.trigger]
-        for name in ("theta", "theta_x", "theta_delta"):
-            given = getattr(self, name) is not None
-            if given and name not in needs:
-                raise ValueError(f"rule.{name}: trigger {self.trigger} has no such threshold")
-            if not given and name in needs and self.rule is None:
-                raise ValueError(f"rule.trigger: {self.trigger} needs `{name}`")
-        if self.max_slots is not None and self.max_slots < self.slots:
-            raise ValueError(f"rule.max_slots: {self.max_slots} is below slots = {self.slots}")
-        return self
-
-
 class RefreshTable(Table):
-    """Keeps unidirectional pairs inside their range (methods M3 and M3').
+    """Keeps unidirectional pairs inside their range (methods M3, M3' and M3c).
 
     Every ``every`` samples the pairs are read; where the further device is beyond ``threshold`` of
     the window and the nearer one beyond ``floor`` (there is something to regain), both are reset
-    and the difference is programmed again: ``open-loop`` with counts from the measured response
-    (``passes`` above 1 read and top up), or ``write-verify`` device by device.
+    and the difference is programmed again: ``open-loop`` with counts from the measured response,
+    or ``write-verify``, which reads and corrects at most ``passes`` times. M3c also exchanges the
+    two devices of a pair, column after column: one column every ``exchange_every`` samples.
     """
 
     every: Count = 100
     threshold: Part = 0.5
     floor: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    mode: Literal["open-loop", "write-verify"] = "open-loop"
-    passes: Annotated[int, Field(strict=True, ge=1, le=10)] = 1
+    mode: Literal["open-loop", "write-verify"] | None = None  #: None = write-verify with M3c only
+    passes: Annotated[int, Field(strict=True, ge=1, le=20)] | None = None
     reset_margin: Annotated[float, Field(ge=1.0, le=10.0)] = 1.5
+    exchange_every: Count | None = None
 
     @model_validator(mode="after")
-    def _floor_below_threshold(self) -> RefreshTable:
+    def _fields_fit_together(self) -> RefreshTable:
         if self.floor >= self.threshold:
             raise ValueError(
                 f"refresh.floor: {self.floor:g} is not below threshold = {self.threshold:g}"
             )
+        if self.passes is not None and self.mode == "open-loop":
+            raise ValueError("refresh.passes: open-loop programming does not read and correct")
         return self
 
 
 class ScheduleTable(Table):
-    """Epochs and learning rate: η = eta · decay^epoch."""
+    """Epochs and learning rate.
+
+    ``exponential``: η = eta · decay^epoch. ``linear`` and ``cosine``: from eta in the first epoch
+    to eta · final in the last.
+    """
 
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 20
     eta: Positive = 0.143
+    kind: Literal["exponential", "linear", "cosine"] = "exponential"
     decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
+    final: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     samples: Count | None = None  #: at most so many training samples per epoch
+
+    @model_validator(mode="after")
+    def _fields_of_its_kind(self) -> ScheduleTable:
+        other = "final" if self.kind == "exponential" else "decay"
+        if other in self.model_fields_set:
+            raise ValueError(f"schedule.{other}: a schedule of kind {self.kind!r} has none")
+        return self
 
 
 class CharacteriseTable(Table):
@@ -206,19 +187,29 @@ class Training(Table):
 
     @model_validator(mode="after")
     def _refresh_suits_method(self) -> Training:
-        if self.refresh is not None and self.rule.method in ("M1", "M2"):
+        refresh, method = self.refresh, self.rule.method
+        if refresh is not None and not self.rule.refreshes:
             raise ValueError(
-                f"refresh.every: method {self.rule.method} moves devices both ways and has no "
-                "refresh; leave the table out"
+                f"refresh.every: method {method} moves devices both ways and has no refresh; "
+                "leave the table out"
             )
+        if refresh is not None and method != "M3c" and refresh.exchange_every is not None:
+            raise ValueError(f"refresh.exchange_every: method {method} exchanges no devices")
         return self
 
     @property
     def effective_refresh(self) -> RefreshTable | None:
-        """The refresh in use: the table, its defaults for M3 and M3' without one, else None."""
-        if self.rule.method in ("M1", "M2"):
+        """The refresh in use with all of its defaults, None for methods without."""
+        if not self.rule.refreshes:
             return None
-        return RefreshTable() if self.refresh is None else self.refresh
+        table = RefreshTable() if self.refresh is None else self.refresh
+        chopped = self.rule.method == "M3c"
+        mode = table.mode or ("write-verify" if chopped else "open-loop")
+        return table.model_copy(update={
+            "mode": mode,
+            "passes": (table.passes or VERIFY_PASSES) if mode == "write-verify" else None,
+            "exchange_every": (table.exchange_every or EXCHANGE_EVERY) if chopped else None,
+        })  # fmt: skip
 
     def beside(self, name: str) -> Path:
         """Return a path relative to the training file's folder."""

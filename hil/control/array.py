@@ -92,6 +92,11 @@ class SynapseArray:
         return self._need_pairs().n_outputs
 
     @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The backend of the array, or of both."""
+        return tuple(runner.backend for runner in self._sides)
+
+    @property
     def recorder(self) -> Recorder | None:
         """What records this array's blocks."""
         return self._sides[0].recorder

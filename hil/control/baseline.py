@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hil.datasets.dataset import Dataset
 from hil.learning.neuron import hard_sigmoid, one_hot, output_error, slope
-from hil.learning.schedule import ExponentialDecay
+from hil.learning.schedule import Schedule
 from hil.program import FloatArray
 
 
@@ -31,7 +31,7 @@ def classify(weights: Sequence[FloatArray], x: FloatArray, *, bias: bool) -> NDA
 def float_backpropagation(
     dataset: Dataset,
     weights: Sequence[FloatArray],
-    schedule: ExponentialDecay,
+    schedule: Schedule,
     orders: Sequence[NDArray[np.int64]],
     *,
     bias: bool = True,
@@ -56,14 +56,17 @@ def float_backpropagation(
     for epoch, order in enumerate(orders):
         eta = schedule.rate(epoch)
         for k in order:
-            _learn(w, dataset.x_train[k], targets[k], eta, bias)
+            float_step(w, dataset.x_train[k], targets[k], eta, bias=bias)
         accuracies.append(float((classify(w, dataset.x_test, bias=bias) == dataset.y_test).mean()))
         if on_epoch is not None:
             on_epoch(epoch, accuracies[-1])
     return w, accuracies
 
 
-def _learn(w: list[FloatArray], x: FloatArray, target: FloatArray, eta: float, bias: bool) -> None:
+def float_step(
+    w: list[FloatArray], x: FloatArray, target: FloatArray, eta: float, *, bias: bool
+) -> FloatArray:
+    """Change the weights ``w`` of all layers by η x δ for one sample; return the outputs before."""
     activities, sums = [], []
     y = x
     for layer in w:
@@ -78,3 +81,4 @@ def _learn(w: list[FloatArray], x: FloatArray, target: FloatArray, eta: float, b
         w[k] += eta * np.outer(activities[k], delta)
         if back is not None:
             delta = slope(sums[k - 1]) * back[: sums[k - 1].size]
+    return y

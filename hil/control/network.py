@@ -24,12 +24,19 @@ class ArrayNetwork:
     Args:
         layers: first to last; inputs of a layer = outputs of the one before (+ 1 with bias).
         bias: whether every layer has a bias row.
+        fast: a second array per layer, for methods that use one.
 
     Raises:
         ConfigError: no layer, or sizes that do not follow one another.
     """
 
-    def __init__(self, layers: Sequence[SynapseArray], *, bias: bool = True) -> None:
+    def __init__(
+        self,
+        layers: Sequence[SynapseArray],
+        *,
+        bias: bool = True,
+        fast: Sequence[SynapseArray] = (),
+    ) -> None:
         if not layers:
             raise ConfigError("a network needs at least one layer", field="network")
         for k, (a, b) in enumerate(pairwise(layers)):
@@ -40,7 +47,13 @@ class ArrayNetwork:
                     field="network",
                 )
         self.layers = tuple(layers)
+        self.fast = tuple(fast)
         self.bias = bias
+
+    @property
+    def matrices(self) -> tuple[SynapseArray, ...]:
+        """Every matrix of pairs that the network uses: its layers, then their fast arrays."""
+        return self.layers + self.fast
 
     @property
     def n_features(self) -> int:
@@ -90,6 +103,39 @@ class ArrayNetwork:
             out[start : start + batch] = self.layers[-1].forward(self._with_bias(y)).argmax(axis=1)
         return out
 
+    def forward_pass(self, x: FloatArray) -> tuple[FloatArray, list[FloatArray], list[FloatArray]]:
+        """Return (outputs, inputs of every layer with bias, weighted sums of every layer)."""
+        activities, sums = [], []
+        y = x
+        for layer in self.layers:
+            inputs = self._with_bias(y)
+            s = layer.forward(inputs)
+            activities.append(inputs)
+            sums.append(s)
+            y = hard_sigmoid(s)
+        return y, activities, sums
+
+    def error_before(self, k: int, delta: FloatArray, sums: FloatArray) -> FloatArray:
+        """Return the errors of the layer before ``k``, read backward through layer ``k``.
+
+        Args:
+            k: a layer but the first.
+            delta: (n_outputs,) errors of layer ``k``; all 0 are not read.
+            sums: weighted sums of the layer before.
+        """
+        if not delta.any():
+            return np.zeros(self.layers[k - 1].n_outputs)
+        back = self.layers[k].backward(delta)
+        error: FloatArray = slope(sums) * back[: sums.size]
+        return error
+
+    def update_layer(
+        self, k: int, rule: UpdateRule, x: FloatArray, delta: FloatArray, rng: np.random.Generator
+    ) -> int:
+        """Pulse layer ``k`` as ``rule`` says for its inputs and errors; return device pulses."""
+        slots = rule.slots(x, delta, rng)
+        return self.layers[k].apply(slots) if len(slots) else 0
+
     def learn(
         self,
         x: FloatArray,
@@ -101,27 +147,22 @@ class ArrayNetwork:
 
         All errors are read before the first layer is written, as back-propagation asks for.
         """
-        activities, sums = [], []
-        y = x
-        for layer in self.layers:
-            inputs = self._with_bias(y)
-            s = layer.forward(inputs)
-            activities.append(inputs)
-            sums.append(s)
-            y = hard_sigmoid(s)
+        y, activities, sums = self.forward_pass(x)
+        errors = self.errors(y, target, sums)
+        pulses = sum(
+            self.update_layer(k, rule, activities[k], errors[k], rng)
+            for k, rule in enumerate(rules)
+        )
+        return y, pulses
+
+    def errors(
+        self, y: FloatArray, target: FloatArray, sums: Sequence[FloatArray]
+    ) -> list[FloatArray]:
+        """Return the errors of every layer for outputs ``y``, read backward."""
         errors = [output_error(y, target)]
         for k in range(len(self.layers) - 1, 0, -1):
-            if not errors[0].any():
-                errors.insert(0, np.zeros(self.layers[k - 1].n_outputs))
-                continue
-            back = self.layers[k].backward(errors[0])
-            errors.insert(0, slope(sums[k - 1]) * back[: sums[k - 1].size])
-        pulses = 0
-        for layer, rule, a, delta in zip(self.layers, rules, activities, errors, strict=True):
-            slots = rule.slots(a, delta, rng)
-            if len(slots):
-                pulses += layer.apply(slots)
-        return y, pulses
+            errors.insert(0, self.error_before(k, errors[0], sums[k - 1]))
+        return errors
 
     def weights(self) -> list[FloatArray]:
         """Return the weights of every layer, read now."""

@@ -10,8 +10,10 @@ from typing import Literal
 from hil.backend import Backend
 from hil.config.training import Training
 from hil.control.array import SynapseArray
+from hil.control.coupled import CoupledArray
 from hil.control.network import ArrayNetwork
 from hil.control.recorder import Recorder
+from hil.control.roles import ExchangingArray
 from hil.datasets.dataset import Dataset
 from hil.errors import ConfigError, GeometryError
 from hil.geometry import ArrayGeometry
@@ -33,10 +35,14 @@ class Site:
 
 
 def layer_sizes(training: Training, dataset: Dataset) -> list[Size]:
-    """Return (n_inputs, n_outputs) of every layer, bias rows included."""
+    """Return (n_inputs, n_outputs) of every matrix that needs room, bias rows included.
+
+    One per layer; Tiki-Taka has a second, fast array per layer, which follow all the first ones.
+    """
     widths = [dataset.n_features, *training.network.hidden, dataset.n_classes]
     bias = int(training.network.bias)
-    return [(a + bias, b) for a, b in pairwise(widths)]
+    sizes = [(a + bias, b) for a, b in pairwise(widths)]
+    return sizes * 2 if training.rule.method == "tiki-taka" else sizes
 
 
 def lines_needed(size: Size, pairs: PairKind = "adjacent") -> Size:
@@ -117,9 +123,10 @@ def build_network(
     if not sites:
         raise ConfigError("there is no array to train on", field="placement.layers")
     kinds: list[PairKind] = [training.placement.pairs or site.pairs for site in sites]
-    if "reference" in kinds and training.rule.method != "M2":
+    method = training.rule.method
+    if "reference" in kinds and method != "M2":
         raise ConfigError(
-            f"a shared reference column suits method M2 only, not {training.rule.method}",
+            f"a shared reference column suits method M2 only, not {method}",
             field="placement.pairs",
         )
     placed = place_layers(
@@ -127,13 +134,17 @@ def build_network(
         [(site.backend.geometry, kind) for site, kind in zip(sites, kinds, strict=True)],
         training.placement.layers,
     )
-    layers = [
-        SynapseArray(
-            sites[site].backend, sites[site].op, pairs, weight_scale=scale, recorder=recorder,
-            layer=k, minus_backend=sites[site].minus,
-        )
-        for k, ((site, pairs), scale) in enumerate(
-            zip(placed, training.network.scales, strict=True)
-        )
-    ]  # fmt: skip
-    return ArrayNetwork(layers, bias=training.network.bias)
+    kind = {"M3c": ExchangingArray, "tiki-taka": CoupledArray}.get(method, SynapseArray)
+    scales = training.network.scales
+    made = []
+    for k, (site, pairs) in enumerate(placed):
+        at, layer = sites[site], k % len(scales)
+        made.append((kind if k < len(scales) else SynapseArray)(
+            at.backend, at.op, pairs, weight_scale=scales[layer], recorder=recorder, layer=k,
+            minus_backend=at.minus,
+        ))  # fmt: skip
+    layers, fast = made[: len(scales)], made[len(scales) :]
+    for slow, partner in zip(layers, fast, strict=False):
+        if isinstance(slow, CoupledArray):
+            slow.fast, slow.gamma = partner, training.rule.tiki_taka.gamma
+    return ArrayNetwork(layers, bias=training.network.bias, fast=fast)

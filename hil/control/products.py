@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hil.control.runner import Runner
 from hil.errors import ProtocolError
 from hil.pairs import PairMap
 from hil.phases.matvec import MatVec
 from hil.program import FloatArray, Phase
+
+Indices = NDArray[np.int64]
 
 
 def as_batch(values: ArrayLike) -> tuple[FloatArray, bool]:
@@ -113,6 +115,28 @@ class PairProducts:
             out += self._run(side, product, u / scale, True)
         out *= scale
         return out[:, self._rank_of_input]
+
+    def columns(self, outputs: Indices) -> tuple[FloatArray, FloatArray]:
+        """Return (G⁺, G⁻), (n_inputs, n) siemens each, of a few outputs, read column by column.
+
+        A bit line is driven and all word lines are sensed, so that a column takes one step.
+        """
+        n = outputs.size
+        if len(self._runners) == 1:
+            drive = np.zeros((2 * n, self._widths[0]))
+            drive[np.arange(n), self._plus_at[outputs]] = 1.0
+            drive[np.arange(n, 2 * n), self._minus_at[outputs]] = 1.0
+            both = self._run(0, self._backward[0], drive, False)
+            plus, minus = both[:n], both[n:]
+        else:
+            sides = []
+            for side, at in enumerate((self._plus_at, self._minus_at)):
+                drive = np.zeros((n, self._widths[side]))
+                drive[np.arange(n), at[outputs]] = 1.0
+                sides.append(self._run(side, self._backward[side], drive, False))
+            plus, minus = sides
+        rank = self._rank_of_input
+        return plus[:, rank].T, minus[:, rank].T
 
     @staticmethod
     def _check_width(values: FloatArray, n: int, field: str) -> None:

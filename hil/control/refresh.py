@@ -4,6 +4,10 @@ Potentiation alone drives both devices of a pair to the upper end of their range
 the pairs are read; where the further device is beyond a threshold and the nearer one beyond a
 floor, D = u⁺ − u⁻ is kept, both are reset, and |D| is programmed again on the right side. For
 depression alone (M3′) everything is mirrored. u is the share of the conductance window.
+
+Write-verify reads the pairs again and corrects their *difference*: what is missing is given to one
+device, what is too much to the other, always in the method's own direction. So it needs no pulse
+that takes an overshoot back, and a device that is stuck is made up for by its partner.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hil.control.array import SynapseArray
 from hil.control.preparation import (
@@ -25,17 +30,20 @@ from hil.control.preparation import (
     target_counts,
 )
 from hil.control.response import ResponseCurve, erases
-from hil.errors import ConfigError, RunInterrupted
+from hil.control.roles import ExchangingArray
+from hil.errors import ConfigError
 from hil.learning.methods import Method
 from hil.program import BoolArray, FloatArray, Phase
 
-#: Share of the pulses that all passes but the last aim at: what was overshot cannot be taken back.
+Counts = NDArray[np.int64]
+#: Share of the difference that the first pass of write-verify aims at: an overshoot is made up for
+#: on the other device, which uses up range.
 FIRST_AIM = 0.85
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What one refresh did: pairs programmed again, and every pulse that it cost."""
+    """What refreshes did: pairs programmed again, and every pulse that it cost."""
 
     pairs: int = 0
     pulses: int = 0
@@ -51,19 +59,19 @@ class Refresh:
     programmed again.
 
     Args:
-        layers: the network's arrays.
+        layers: the network's arrays; :meth:`exchange` needs
+            :class:`~hil.control.roles.ExchangingArray`.
         curves: measured response, one per layer.
         method: ``M3`` or ``M3'``.
         threshold: share of the window beyond which a pair is refreshed.
         floor: share of the window that the nearer device must have used up for it to pay.
-        mode: ``open-loop`` programs counts of the measured response, ``write-verify`` every device
-            until it reads right.
-        passes: of open-loop programming; each after the first reads and tops up.
+        mode: ``open-loop`` programs counts of the measured response, ``write-verify`` reads the
+            pairs and corrects them.
+        passes: of write-verify, at most.
         margin: reset pulses as a multiple of those of a mean device.
 
     Raises:
-        ConfigError: a method that moves devices both ways, or write-verify with pairs on two
-            arrays.
+        ConfigError: a method that moves devices both ways.
     """
 
     def __init__(
@@ -75,26 +83,78 @@ class Refresh:
         threshold: float = 0.5,
         floor: float = 0.2,
         mode: Literal["open-loop", "write-verify"] = "open-loop",
-        passes: int = 1,
+        passes: int = 6,
         margin: float = 1.5,
     ) -> None:
         if method not in ("M3", "M3'"):
             raise ConfigError(f"method {method} has no refresh", field="refresh")
-        if mode == "write-verify" and any(_minus_array(layer) for layer in layers):
-            raise ConfigError("write-verify needs pairs on one array", field="refresh.mode")
         self.method, self.mode, self.passes = method, mode, passes
         self.threshold, self.floor, self.margin = threshold, floor, margin
         self._groups = [
             [(layer, curves[list(layers).index(layer)]) for layer in group]
             for group in group_by_array(layers)
         ]
+        #: (layer, curve, output) of every column pair, in the order of their exchanges.
+        self._columns = [
+            (layer, curve, j)
+            for group in self._groups
+            for layer, curve in group
+            for j in range(layer.n_outputs)
+        ]
+        self._turn = 0
 
     def run(self) -> Refreshed:
         """Refresh all layers now; return what was done."""
         done = Refreshed()
         for group in self._groups:
-            done += self._group(group)
+            read = [shares(layer) for layer, _ in group]
+            due = [self._due(plus, minus) for plus, minus in read]
+            done += self._group(group, read, due)
         return done
+
+    def exchange(self) -> Refreshed:
+        """Exchange the devices of the next column pair and program its weights again (M3c).
+
+        Cells with a block erase exchange all columns of their array in one go, when the first of
+        them has its turn: an erase spares no column.
+        """
+        layer, curve, j = self._columns[self._turn]
+        self._turn = (self._turn + 1) % len(self._columns)
+        if not isinstance(layer, ExchangingArray):
+            raise ConfigError("these pairs cannot exchange their devices", field="rule.method")
+        if not self._erases(layer):
+            return self._exchange_column(layer, curve, np.array([j]))
+        group = next(g for g in self._groups if g[0][0].backend is layer.backend)
+        if j or layer is not group[0][0]:
+            return Refreshed()
+        read = [shares(member) for member, _ in group]
+        for member, _ in group:
+            if isinstance(member, ExchangingArray):
+                member.exchange(np.arange(member.n_outputs))
+        due = [np.ones(plus.shape, dtype=np.bool_) for plus, _ in read]
+        return self._group(group, read, due)
+
+    def _erases(self, layer: SynapseArray) -> bool:
+        return erases(layer.context) and not starts_high(self.method)
+
+    def _exchange_column(
+        self, layer: ExchangingArray, curve: ResponseCurve, outputs: NDArray[np.int64]
+    ) -> Refreshed:
+        plus, minus = _column_shares(layer, outputs)
+        layer.exchange(outputs)
+        u = (minus, plus)  # of the devices in their new roles
+        due = np.ones(plus.shape, dtype=np.bool_)
+        pulses = layer.program_columns(outputs, *self._reset_counts(curve, u, due))
+        target = np.clip(plus - minus, -1.0, 1.0)
+        if self.mode == "open-loop":
+            counts = self._first_counts(curve, target, due)
+            return Refreshed(due.size, pulses + layer.program_columns(outputs, *counts))
+        for number in range(self.passes):
+            counts = self._missing(curve, target, _column_shares(layer, outputs), due, number)
+            if not (counts[0].any() or counts[1].any()):
+                break
+            pulses += layer.program_columns(outputs, *counts)
+        return Refreshed(due.size, pulses)
 
     def _due(self, plus: FloatArray, minus: FloatArray) -> BoolArray:
         if starts_high(self.method):
@@ -103,59 +163,96 @@ class Refresh:
         due: BoolArray = (far > self.threshold) & (near > self.floor)
         return due
 
-    def _group(self, group: list[tuple[SynapseArray, ResponseCurve]]) -> Refreshed:
-        read = [shares(layer) for layer, _ in group]
-        due = [self._due(plus, minus) for plus, minus in read]
+    def _group(
+        self,
+        group: list[tuple[SynapseArray, ResponseCurve]],
+        read: list[tuple[FloatArray, FloatArray]],
+        due: list[BoolArray],
+    ) -> Refreshed:
         if not any(d.any() for d in due):
             return Refreshed()
-        context = group[0][0].context
         pulses = 0
-        if erases(context) and not starts_high(self.method):
+        if self._erases(group[0][0]):
             due, rows = _whole_blocks([layer for layer, _ in group], due)
             pulses += group[0][0].erase(rows)
         else:
-            for (layer, curve), (plus, minus), d in zip(group, read, due, strict=True):
-                pulses += self._reset(layer, curve, plus, minus, d)
+            for (layer, curve), u, d in zip(group, read, due, strict=True):
+                if d.any():
+                    counts = self._reset_counts(curve, u, d)
+                    pulses += layer.program_pairs(*counts, phase=Phase.REFRESH)
         for (layer, curve), (plus, minus), d in zip(group, read, due, strict=True):
             if d.any():
-                pulses += self._program(layer, curve, plus - minus, d)
+                pulses += self._program(layer, curve, np.clip(plus - minus, -1.0, 1.0), d)
         return Refreshed(sum(int(d.sum()) for d in due), pulses)
 
-    def _reset(
-        self, layer: SynapseArray, curve: ResponseCurve, plus: FloatArray, minus: FloatArray,
-        due: BoolArray,
-    ) -> int:  # fmt: skip
-        if not due.any():
-            return 0
-        if starts_high(self.method):
-            counts = [np.where(due, raise_counts(curve, u, self.margin), 0) for u in (plus, minus)]
-        else:
-            counts = [-np.where(due, reset_counts(curve, u, self.margin), 0) for u in (plus, minus)]
-        return layer.program_pairs(*counts, phase=Phase.REFRESH)
-
     def _program(
-        self, layer: SynapseArray, curve: ResponseCurve, d: FloatArray, due: BoolArray
+        self, layer: SynapseArray, curve: ResponseCurve, target: FloatArray, due: BoolArray
     ) -> int:
-        targets = pair_targets(self.method, np.clip(d, -1.0, 1.0))
-        if self.mode == "write-verify":
-            return _write_verify(layer, targets, due)
-        aims = [target_counts(curve, self.method, u) for u in targets]
-        share = FIRST_AIM if self.passes > 1 else 1.0
-        first = [np.where(due, np.rint(share * n), 0).astype(np.int64) for n in aims]
-        pulses = layer.program_pairs(*first, phase=Phase.REFRESH)
-        for number in range(1, self.passes):
-            share = FIRST_AIM if number < self.passes - 1 else 1.0
-            missing = []
-            for aim, u in zip(aims, shares(layer), strict=True):
-                left = np.rint(share * (aim - target_counts(curve, self.method, u)))
-                towards = np.sign(aim) * left > 0
-                missing.append(np.where(due & towards, left, 0).astype(np.int64))
-            pulses += layer.program_pairs(*missing, phase=Phase.REFRESH)
+        if self.mode == "open-loop":
+            counts = self._first_counts(curve, target, due)
+            return layer.program_pairs(*counts, phase=Phase.REFRESH)
+        pulses = 0
+        for number in range(self.passes):
+            counts = self._missing(curve, target, shares(layer), due, number)
+            if not (counts[0].any() or counts[1].any()):
+                break
+            pulses += layer.program_pairs(*counts, phase=Phase.REFRESH)
         return pulses
 
+    def _reset_counts(
+        self, curve: ResponseCurve, u: tuple[FloatArray, FloatArray], due: BoolArray
+    ) -> tuple[Counts, Counts]:
+        """Return the pulses that take both devices of the pairs to their end of the range."""
+        high = starts_high(self.method)
+        plus, minus = (
+            np.where(due, raise_counts(curve, side, self.margin), 0)
+            if high
+            else np.where(due, -reset_counts(curve, side, self.margin), 0)
+            for side in u
+        )
+        return plus, minus
 
-def _minus_array(layer: SynapseArray) -> int:
-    return 0 if layer.pairs is None else layer.pairs.minus_array
+    def _first_counts(
+        self, curve: ResponseCurve, target: FloatArray, due: BoolArray
+    ) -> tuple[Counts, Counts]:
+        """Return the pulses of a mean device that was reset."""
+        plus, minus = (
+            np.where(due, target_counts(curve, self.method, side), 0)
+            for side in pair_targets(self.method, target)
+        )
+        return plus, minus
+
+    def _missing(
+        self,
+        curve: ResponseCurve,
+        target: FloatArray,
+        u: tuple[FloatArray, FloatArray],
+        due: BoolArray,
+        number: int,
+    ) -> tuple[Counts, Counts]:
+        """Return the pulses of mean devices that make up for what the difference is off by."""
+        plus, minus = u
+        missing = np.where(due, target - (plus - minus), 0.0)
+        if number == 0 and self.passes > 1:
+            missing *= FIRST_AIM
+        more, less = np.maximum(missing, 0.0), np.maximum(-missing, 0.0)
+        if starts_high(self.method):  # a lower G⁻ is a larger weight
+            return (
+                np.where(less > 0.0, -curve.pulses_down(plus, plus - less), 0),
+                np.where(more > 0.0, -curve.pulses_down(minus, minus - more), 0),
+            )
+        return (
+            np.where(more > 0.0, curve.pulses_up(plus, plus + more), 0),
+            np.where(less > 0.0, curve.pulses_up(minus, minus + less), 0),
+        )
+
+
+def _column_shares(
+    layer: ExchangingArray, outputs: NDArray[np.int64]
+) -> tuple[FloatArray, FloatArray]:
+    low, window = layer.op.g_min_siemens, layer.window_siemens
+    plus, minus = layer.read_columns(outputs)
+    return (plus - low) / window, (minus - low) / window
 
 
 def _whole_blocks(
@@ -178,21 +275,3 @@ def _whole_blocks(
         for r, d in zip(rows, due, strict=True)
     ]
     return wide, np.flatnonzero(np.isin(block_of, hit))
-
-
-def _write_verify(
-    layer: SynapseArray, targets: tuple[FloatArray, FloatArray], due: BoolArray
-) -> int:
-    pairs = layer.context.pairs
-    if pairs is None:
-        return 0
-    before = layer.backend.ledger.device_pulses
-    siemens = np.zeros(layer.geometry.shape)
-    mask = np.zeros(layer.geometry.shape, dtype=np.bool_)
-    low = layer.op.g_min_siemens
-    for u, cols in zip(targets, (pairs.plus_cols, pairs.minus_cols), strict=True):
-        siemens[np.ix_(pairs.rows, cols)] = low + layer.window_siemens * u
-        mask[np.ix_(pairs.rows, cols)] = due
-    if layer.write(siemens, mask=mask).interrupted:
-        raise RunInterrupted("stopped on request, in the safe state")
-    return layer.backend.ledger.device_pulses - before

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hil.control.array import SynapseArray
 from hil.errors import BackendError, ProtocolError, RunInterrupted
+from hil.learning.methods import ColumnSteps
 from hil.phases.decode import conductance_siemens
 from hil.phases.reading import read_rows
 from hil.phases.writing import erase_rows, program_counts
@@ -245,3 +246,39 @@ def measure_response(
             f"{len(procedure.cells)} devices"
         )
     return curve
+
+
+def measure_columns(array: SynapseArray, pulses: int) -> ColumnSteps:
+    """Measure what a pulse does in every column, relative to the mean of all columns.
+
+    All devices of the pairs get ``pulses`` potentiation pulses and then as many depression pulses,
+    and are read before, between and after. They should be at their lower end before and are left
+    near it; cells with a block erase are potentiated only.
+
+    Raises:
+        BackendError: pulses do not move a column's mean.
+    """
+
+    def columns() -> list[FloatArray]:
+        return [g.mean(axis=0) for g in array.read_pairs()]
+
+    counts = np.full((array.n_inputs, array.n_outputs), pulses)
+    levels = [columns()]
+    array.program_pairs(counts, counts)
+    levels.append(columns())
+    up = [after - before for before, after in zip(*levels, strict=True)]
+    down = up
+    if not erases(array.context):
+        array.program_pairs(-counts, -counts)
+        down = [before - after for before, after in zip(levels[1], columns(), strict=True)]
+    relative = []
+    for sides in (up, down):
+        mean = float(np.mean(sides))
+        worst = float(np.min(sides))
+        if not worst > 0.0:
+            raise BackendError(
+                f"{pulses} pulses changed the mean conductance of a column by {worst:.3g} S; "
+                "a rate per column needs a step above 0"
+            )
+        relative += [side / mean for side in sides]
+    return ColumnSteps(*relative)

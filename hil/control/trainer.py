@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.control.network import ArrayNetwork
-from hil.control.refresh import Refresh, Refreshed
+from hil.control.costs import ENERGY_NOTE, CostMeter, Costs
+from hil.control.learners.base import Learner
 from hil.datasets.dataset import Dataset
 from hil.errors import ConfigError
-from hil.learning.methods import RatedRule
 from hil.learning.neuron import one_hot, squared_error
-from hil.learning.rule import UpdateRule
-from hil.learning.schedule import ExponentialDecay
-from hil.learning.triggers import ClipCount
+from hil.learning.schedule import Schedule
 
 #: Samples between two reports of progress.
 PROGRESS_EVERY = 50
@@ -39,7 +36,7 @@ class EpochMetrics:
         train_loss: mean of ½ Σ (target − y)² before each update.
         train_accuracy: share of samples classified right before their update.
         test_accuracy: NaN where the epoch was not evaluated.
-        write_pulses, refresh_pulses: by updates, and by resetting and programming again.
+        write_pulses, refresh_pulses: by updates, and by what keeps devices in their range.
         reprogrammed_pairs: pairs that refresh programmed again.
         clipped_fraction: share of the rule's probabilities that were cut to 1.
         seconds: wall-clock time.
@@ -62,6 +59,7 @@ class TrainingHistory:
     """Epochs of a training, in order."""
 
     epochs: list[EpochMetrics] = field(default_factory=list)
+    costs: Costs | None = None  #: of all epochs together, None before the end
 
     @property
     def test_accuracy(self) -> float:
@@ -80,75 +78,48 @@ def sample_orders(
     return [rng.permutation(n_samples)[:limit] for _ in range(epochs)]
 
 
-def _clips(rules: Sequence[UpdateRule]) -> ClipCount:
-    total = ClipCount()
-    for rule in rules:
-        clips = getattr(rule, "clips", None)
-        if isinstance(clips, ClipCount):
-            total.drawn += clips.drawn
-            total.clipped += clips.clipped
-    return total
-
-
 class Trainer:
-    """Trains a network through pulses, sample by sample.
+    """Trains a network sample by sample with a learner.
 
     Args:
-        network: the network; its pairs are initialised.
-        rules: one per layer.
+        learner: what learns, and how; its network is initialised.
         dataset: samples; features and classes must fit the network.
-        schedule: learning rate, given to rules that have ``set_rate``.
+        schedule: learning rate.
         orders: sample indices of every epoch.
-        rng: random bits of the rules.
-        refresh: None = never.
-        refresh_every: samples between refreshes, counted over epochs.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         batch: test samples per forward read.
         on_progress, on_event: observers.
 
     Raises:
-        ConfigError: rules or data set do not fit the network.
+        ConfigError: the data set does not fit the network.
     """
 
     def __init__(
         self,
-        network: ArrayNetwork,
-        rules: Sequence[UpdateRule],
+        learner: Learner,
         dataset: Dataset,
-        schedule: ExponentialDecay,
+        schedule: Schedule,
         orders: Sequence[NDArray[np.int64]],
-        rng: np.random.Generator,
         *,
-        refresh: Refresh | None = None,
-        refresh_every: int = 100,
         evaluate_every: int = 1,
         batch: int = 128,
         on_progress: OnProgress | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
-        if len(rules) != len(network.layers):
-            raise ConfigError(f"{len(rules)} rules for {len(network.layers)} layers", field="rule")
+        network = learner.network
         if dataset.n_features != network.n_features or dataset.n_classes > network.n_classes:
             raise ConfigError(
                 f"the data set has {dataset.n_features} features and {dataset.n_classes} classes, "
                 f"the network {network.n_features} inputs and {network.n_classes} outputs",
                 field="dataset",
             )
-        if refresh_every < 1:
-            raise ConfigError(f"must be at least 1, got {refresh_every}", field="refresh.every")
-        self.network, self.rules, self.dataset = network, list(rules), dataset
-        self.schedule, self.orders, self.rng = schedule, list(orders), rng
-        self.refresh, self.refresh_every = refresh, refresh_every
+        self.learner, self.dataset = learner, dataset
+        self.schedule, self.orders = schedule, list(orders)
         self.evaluate_every, self.batch = evaluate_every, batch
         self._on_progress, self._on_event = on_progress, on_event
         self._targets = one_hot(dataset.y_train, network.n_classes)
         self._done = 0
         self._total = sum(order.size for order in self.orders)
-
-    def accuracy(self) -> float:
-        """Return the share of test samples that the network classifies right, read now."""
-        guess = self.network.classify(self.dataset.x_test, batch=self.batch)
-        return float((guess == self.dataset.y_test).mean())
 
     def run(self) -> TrainingHistory:
         """Train all epochs and return what each did.
@@ -158,42 +129,47 @@ class Trainer:
             RuleError: a rule returned something that cannot be turned into pulses.
         """
         history = TrainingHistory()
+        meter = CostMeter(self.learner.network.matrices)
         for epoch, order in enumerate(self.orders):
             metrics = self._epoch(epoch, order)
+            meter.mark()
             history.epochs.append(metrics)
             if self._on_event is not None:
-                fields = {name: getattr(metrics, name) for name in EpochMetrics.__slots__}
-                self._on_event("epoch", fields)
+                self._on_event("epoch", asdict(metrics))
+        work = self.learner.work
+        history.costs = meter.costs(work.write, work.refresh)
+        if self._on_event is not None:
+            self._on_event("costs", asdict(history.costs) | {"energy": ENERGY_NOTE})
         return history
 
     def _epoch(self, epoch: int, order: NDArray[np.int64]) -> EpochMetrics:
         begin = time.perf_counter()
-        eta = self.schedule.rate(epoch)
-        for rule in self.rules:
-            if isinstance(rule, RatedRule):
-                rule.set_rate(eta)
-        before = _clips(self.rules)
-        loss, right, pulses, refreshed = 0.0, 0, 0, Refreshed()
+        learner, eta = self.learner, self.schedule.rate(epoch)
+        learner.set_rate(eta)
+        before, clips = learner.work.copy(), learner.clips.copy()
+        loss, right = 0.0, 0
         x, y, targets = self.dataset.x_train, self.dataset.y_train, self._targets
         for k in order:
-            output, written = self.network.learn(x[k], targets[k], self.rules, self.rng)
-            pulses += written
+            output = learner.learn(x[k], targets[k])
             loss += float(squared_error(output, targets[k]))
             right += int(output.argmax() == y[k])
             self._done += 1
-            if self.refresh is not None and self._done % self.refresh_every == 0:
-                refreshed += self.refresh.run()
             if self._on_progress is not None and self._done % PROGRESS_EVERY == 0:
                 self._on_progress(self._done, self._total)
         last = epoch == len(self.orders) - 1
-        evaluated = last or (epoch + 1) % self.evaluate_every == 0
-        test = self.accuracy() if evaluated else float("nan")
+        if last:
+            noted = learner.finish()
+            if noted and self._on_event is not None:
+                self._on_event("finished", noted)
+        test = float("nan")
+        if learner.ready and (last or (epoch + 1) % self.evaluate_every == 0):
+            test = learner.accuracy(self.dataset, batch=self.batch)
         if self._on_progress is not None:
             self._on_progress(self._done, self._total)
-        after = _clips(self.rules)
         n = max(order.size, 1)
+        work = learner.work
         return EpochMetrics(
-            epoch, eta, loss / n, right / n, test, pulses, refreshed.pulses, refreshed.pairs,
-            ClipCount(after.drawn - before.drawn, after.clipped - before.clipped).fraction,
-            time.perf_counter() - begin,
+            epoch, eta, loss / n, right / n, test, work.write - before.write,
+            work.refresh - before.refresh, work.pairs - before.pairs,
+            learner.clips.since(clips).fraction, time.perf_counter() - begin,
         )  # fmt: skip

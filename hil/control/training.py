@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,27 +12,20 @@ import numpy as np
 from hil.config.training import Training
 from hil.control.array import SynapseArray
 from hil.control.baseline import float_backpropagation
+from hil.control.learners.making import make_learner, needs_response
 from hil.control.network import ArrayNetwork
-from hil.control.preparation import initialise
-from hil.control.refresh import Refresh
-from hil.control.response import ResponseCurve, measure_response
+from hil.control.response import ResponseCurve, erases, measure_columns, measure_response
 from hil.control.trainer import OnEvent, OnProgress, Trainer, TrainingHistory, sample_orders
 from hil.datasets.dataset import Dataset
-from hil.errors import BackendError
-from hil.learning.loading import load_rule
-from hil.learning.methods import PairRule, step_per_coincidence
-from hil.learning.rule import UpdateRule
-from hil.learning.schedule import ExponentialDecay
-from hil.learning.triggers import (
-    ProductThreshold,
-    SeparableThresholds,
-    StochasticCoincidence,
-    Trigger,
-)
+from hil.errors import ConfigError
+from hil.learning.methods import ColumnSteps
+from hil.learning.schedule import Annealing, ExponentialDecay, Schedule
 from hil.program import FloatArray
 
 #: Streams of random numbers of a training, all from its one seed.
 INIT, ORDER, RULE = 1, 2, 3
+#: Depression pulses before columns are measured, as a multiple of those of a mean device.
+RESET_MARGIN = 1.5
 
 
 @dataclass
@@ -40,7 +34,8 @@ class TrainingResult:
 
     Attributes:
         history: epochs on the array.
-        curves: measured response, one per layer.
+        curves: measured response, one per matrix (layers, then their fast arrays), empty for
+            methods that do not need it.
         characterise_pulses, initial_pulses: device pulses before the first sample.
         float_accuracy: test accuracy of floating-point back-propagation per epoch, empty without.
         seconds: wall-clock time in all.
@@ -76,35 +71,31 @@ def measure_layers(
     return [known[id(layer.backend)] for layer in layers], pulses
 
 
-def make_rule(training: Training, scale: float, curve: ResponseCurve) -> UpdateRule:
-    """Return the rule of a layer, its rate tied to the mean step of the layer's devices.
-
-    Raises:
-        ConfigError: a rule of the user's own that cannot be loaded.
-        BackendError: the method needs a direction in which the devices do not move.
-    """
-    table = training.rule
-    if table.rule is not None:
-        return load_rule(table.rule, table.options)
-    trigger: Trigger
-    if table.trigger == "T1":
-        trigger = ProductThreshold(table.theta or 0.0)
-    elif table.trigger == "T2":
-        trigger = SeparableThresholds(table.theta_x or 0.0, table.theta_delta or 0.0)
-    else:
-        up = down = table.mean_step or 0.0
-        if table.mean_step is None:
-            up, down = curve.step_up, curve.step_down
-        step = step_per_coincidence(table.method, up, down)
-        if not step > 0.0:
-            raise BackendError(
-                f"method {table.method} needs depression pulses, and they do not lower the "
-                "conductance of these devices"
+def _measure_steps(
+    network: ArrayNetwork, curves: Sequence[ResponseCurve]
+) -> tuple[list[ColumnSteps], int]:
+    """Measure every column's step relative to its array's; return them and device pulses."""
+    before = sum(b.ledger.device_pulses for layer in network.layers for b in layer.backends)
+    steps = []
+    for layer, curve in zip(network.layers, curves, strict=False):
+        if erases(layer.context):
+            layer.erase()
+        else:
+            full = np.full(
+                (layer.n_inputs, layer.n_outputs), -math.ceil(RESET_MARGIN * curve.full_down)
             )
-        trigger = StochasticCoincidence(
-            training.schedule.eta, scale * step, slots=table.slots, max_slots=table.max_slots
-        )
-    return PairRule(table.method, trigger, dead_zone=table.dead_zone)
+            layer.program_pairs(full, full)
+        steps.append(measure_columns(layer, max(curve.full_up // 2, 1)))
+    after = sum(b.ledger.device_pulses for layer in network.layers for b in layer.backends)
+    return steps, after - before
+
+
+def make_schedule(training: Training) -> Schedule:
+    """Return the learning-rate schedule of a training file."""
+    table = training.schedule
+    if table.kind == "exponential":
+        return ExponentialDecay(table.eta, table.decay)
+    return Annealing(table.eta, table.epochs, table.final, table.kind)
 
 
 def initial_weights(training: Training, network: ArrayNetwork) -> list[FloatArray]:
@@ -131,7 +122,7 @@ def train(
         training: the training file.
         dataset: samples.
         network: on open arrays, see :func:`hil.control.placement.build_network`.
-        curves: a response measured before, one per layer; None = it is measured now.
+        curves: a response measured before, one per matrix; None = it is measured now.
         on_progress: called with (samples done, samples in all).
         on_event: called with a kind and its fields, fits ``RunFolder.event``.
         on_stage: called with ``characterise``, ``initialise``, ``train``, ``float`` as they begin.
@@ -143,54 +134,49 @@ def train(
     begin = time.perf_counter()
     stage = on_stage or (lambda name: None)
     event: OnEvent = on_event or (lambda kind, fields: None)
-    layers, characterise_pulses = network.layers, 0
-    if curves is None:
+    characterise_pulses = 0
+    steps = None
+    if not needs_response(training):
+        curves = ()
+    elif curves is None:
         stage("characterise")
-        curves, characterise_pulses = measure_layers(training, layers)
-    curves = list(curves)
+        curves, characterise_pulses = measure_layers(training, network.matrices)
+        if training.rule.rate == "column":
+            steps, pulses = _measure_steps(network, curves)
+            characterise_pulses += pulses
+    elif training.rule.rate == "column":
+        raise ConfigError("given curves do not say what the columns do", field="rule.rate")
     for k, curve in enumerate(curves):
         event("response", {
             "layer": k, "low": curve.low, "high": curve.high, "step_up": curve.step_up,
             "step_down": curve.step_down, "pulses_up": curve.full_up,
             "pulses_down": curve.full_down,
         })  # fmt: skip
-    rules = [
-        make_rule(training, layer.weight_scale, curve)
-        for layer, curve in zip(layers, curves, strict=True)
-    ]
-    table = training.effective_refresh
-    refresh = None
-    if table is not None:
-        refresh = Refresh(
-            layers, curves, training.rule.method, threshold=table.threshold, floor=table.floor,
-            mode=table.mode, passes=table.passes, margin=table.reset_margin,
-        )  # fmt: skip
-    schedule = ExponentialDecay(training.schedule.eta, training.schedule.decay)
+    learner = make_learner(training, network, curves, _stream(training.seed, RULE), steps)
+    schedule = make_schedule(training)
     orders = sample_orders(
         len(dataset.x_train), training.schedule.epochs, training.schedule.samples,
         _stream(training.seed, ORDER),
     )  # fmt: skip
     trainer = Trainer(
-        network, rules, dataset, schedule, orders, _stream(training.seed, RULE), refresh=refresh,
-        refresh_every=table.every if table else 1, evaluate_every=training.evaluation.every,
+        learner, dataset, schedule, orders, evaluate_every=training.evaluation.every,
         batch=training.evaluation.batch, on_progress=on_progress, on_event=on_event,
     )  # fmt: skip
     stage("initialise")
     weights = initial_weights(training, network)
-    margin = table.reset_margin if table else 1.5
-    initial_pulses = initialise(layers, curves, training.rule.method, weights, margin=margin)
+    initial_pulses = learner.initialise(weights)
     event("initialised", {"pulses": initial_pulses})
     stage("train")
     history = trainer.run()
     float_accuracy: list[float] = []
     if training.baseline:
         stage("float")
-        scaled = [layer.weight_scale * w for layer, w in zip(layers, weights, strict=True)]
+        scaled = [layer.weight_scale * w for layer, w in zip(network.layers, weights, strict=True)]
         _, float_accuracy = float_backpropagation(
             dataset, scaled, schedule, orders, bias=training.network.bias
         )
         event("float", {"test_accuracy": float_accuracy})
     return TrainingResult(
-        history, curves, characterise_pulses, initial_pulses, float_accuracy,
+        history, list(curves), characterise_pulses, initial_pulses, float_accuracy,
         time.perf_counter() - begin,
     )  # fmt: skip

@@ -9,23 +9,26 @@ M3      potentiate G⁺ (δ < 0: potentiate G⁻)              1             ref
 M3′     depress G⁻ (δ < 0: depress G⁺)                    1             refresh raises both
 ======  ================================================  ============  =====================
 
-G⁺ and G⁻ are on different lines, so one polarity and one write phase serve both signs of a whole
-layer in M3 and M3′.
+M3c is M3 whose pairs exchange their two devices now and then (:mod:`hil.control.roles`); its rule
+is that of M3. G⁺ and G⁻ are on different lines, so one polarity and one write phase serve both
+signs of a whole layer in M3 and M3′.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Final, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
+from hil.config.rule import PairMethod
 from hil.errors import ConfigError, RuleError
 from hil.learning.rule import UpdateSlots
 from hil.learning.triggers import MAX_SLOTS_PER_BLOCK, ClipCount, StochasticCoincidence, Trigger
 from hil.program import BoolArray, FloatArray
 
-Method = Literal["M1", "M2", "M3", "M3'"]
+Method = PairMethod
 
 #: method -> (polarity, device raised or lowered for δ > 0) of every write phase, in order.
 _PHASES: Final[dict[str, tuple[tuple[int, str], ...]]] = {
@@ -34,7 +37,7 @@ _PHASES: Final[dict[str, tuple[tuple[int, str], ...]]] = {
     "M3": ((1, "same"),),
     "M3'": ((-1, "other"),),
 }
-METHODS: Final = tuple(_PHASES)
+METHODS: Final = get_args(Method)
 
 
 @runtime_checkable
@@ -45,6 +48,40 @@ class RatedRule(Protocol):
         """Take over the learning rate of the epoch."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnSteps:
+    """Measured step of a pulse in every column, relative to the array's mean step.
+
+    Attributes:
+        up_plus, up_minus: (n_outputs,) potentiation in the columns of G⁺ and of G⁻.
+        down_plus, down_minus: the same of depression.
+    """
+
+    up_plus: FloatArray
+    up_minus: FloatArray
+    down_plus: FloatArray
+    down_minus: FloatArray
+
+    def symmetric(self) -> ColumnSteps:
+        """Return the mean of both columns of every pair, for pairs that exchange their devices."""
+        up = (self.up_plus + self.up_minus) / 2
+        down = (self.down_plus + self.down_minus) / 2
+        return ColumnSteps(up, up, down, down)
+
+    def of(self, method: Method) -> tuple[FloatArray, FloatArray]:
+        """Return (n_outputs,) relative steps of a coincidence for δ > 0 and for δ < 0."""
+        sides = {(1, "plus"): self.up_plus, (1, "minus"): self.up_minus,
+                 (-1, "plus"): self.down_plus, (-1, "minus"): self.down_minus}  # fmt: skip
+        if method == "M2":
+            return self.up_plus, self.down_plus
+        larger, smaller = [], []
+        for polarity, device in _PHASES[method]:
+            first, second = ("plus", "minus") if device == "same" else ("minus", "plus")
+            larger.append(sides[polarity, first])
+            smaller.append(sides[polarity, second])
+        return np.mean(larger, axis=0), np.mean(smaller, axis=0)
+
+
 class PairRule:
     """A learning rule: a trigger chooses devices, a method turns them into write pulses.
 
@@ -52,12 +89,21 @@ class PairRule:
         method: ``M1``, ``M2``, ``M3`` or ``M3'``.
         trigger: chooses rows and columns.
         dead_zone: errors with |δ| up to this value give no pulse.
+        steps: measured steps of the columns; errors are divided by them, so that each column
+            changes by η·x·δ although its pulses do more or less than the array's mean.
 
     Raises:
-        ConfigError: unknown method, negative dead zone.
+        ConfigError: unknown method, negative dead zone, steps that are not above 0.
     """
 
-    def __init__(self, method: Method, trigger: Trigger, *, dead_zone: float = 0.0) -> None:
+    def __init__(
+        self,
+        method: Method,
+        trigger: Trigger,
+        *,
+        dead_zone: float = 0.0,
+        steps: ColumnSteps | None = None,
+    ) -> None:
         if method not in _PHASES:
             raise ConfigError(f"{method!r} is none of {', '.join(METHODS)}", field="method")
         if not dead_zone >= 0.0:
@@ -66,6 +112,12 @@ class PairRule:
         self.trigger = trigger
         self.dead_zone = dead_zone
         self._none = ClipCount()
+        self._gains: tuple[FloatArray, FloatArray] | None = None
+        if steps is not None:
+            up, down = steps.of(method)
+            if not (up.min(initial=np.inf) > 0.0 and down.min(initial=np.inf) > 0.0):
+                raise ConfigError("a column's measured step is not above 0", field="rate")
+            self._gains = 1.0 / up, 1.0 / down
 
     @property
     def clips(self) -> ClipCount:
@@ -92,6 +144,8 @@ class PairRule:
             raise RuleError("activities must be at least 0, and neither they nor errors NaN")
         if self.dead_zone:
             size *= size > self.dead_zone
+        if self._gains is not None:
+            size *= np.where(delta > 0.0, *self._gains)
         rows, cols = self.trigger.coincidences(x, size, rng)
         if not (cols.any() and rows.any()):
             return ()

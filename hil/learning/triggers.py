@@ -32,6 +32,14 @@ class ClipCount:
         """Share of the probabilities other than 0 that were above 1 and had to be cut to 1."""
         return self.clipped / self.drawn if self.drawn else 0.0
 
+    def copy(self) -> ClipCount:
+        """Return a copy that does not count on."""
+        return ClipCount(self.drawn, self.clipped)
+
+    def since(self, earlier: ClipCount) -> ClipCount:
+        """Return what was counted after ``earlier``."""
+        return ClipCount(self.drawn - earlier.drawn, self.clipped - earlier.clipped)
+
 
 class Trigger(Protocol):
     """Turns activities and error magnitudes into coincidence bits."""

@@ -140,10 +140,7 @@ def program_counts(
     if v_write is None:
         v_write = op.depress_v if (counts < 0).any() else op.potentiate_v
     counts = np.abs(counts)
-    ordered = np.sort(counts, axis=1)
-    rises = np.diff(ordered, axis=1, prepend=0)
-    row_of_step, at = np.nonzero(rises)
-    upto = ordered[row_of_step, at]
+    row_of_step, upto, repeat = _rises(counts)
     rows = np.zeros((row_of_step.size, geometry.n_rows), dtype=np.bool_)
     rows[np.arange(row_of_step.size), row_of_step] = True
     cols = counts[row_of_step] >= upto[:, None]
@@ -153,8 +150,67 @@ def program_counts(
     return PulseBlock.build(
         phase, state, level, op.write_s if width_s is None else width_s, rise_s=op.rise_s,
         fall_s=op.fall_s, gap_s=op.gap_s, compliance_a=op.compliance_a,
-        repeat=rises[row_of_step, at], selected=selected, target=row_of_step,
+        repeat=repeat, selected=selected, target=row_of_step,
     )  # fmt: skip
+
+
+def program_columns(
+    geometry: ArrayGeometry,
+    op: OperatingPoint,
+    cols: Indices,
+    counts: NDArray[np.int64],
+    *,
+    phase: Phase = Phase.PROGRAM,
+) -> PulseBlock:
+    """Return the block that gives the devices of a few columns their write pulses, side by side.
+
+    One step drives one column and the rows that need the same further pulses: far fewer steps than
+    row by row where only a few columns are written. ``target`` is the position in ``cols``.
+
+    Args:
+        geometry: the array.
+        op: operating point.
+        cols: (n,) physical columns.
+        counts: (n_rows, n) pulses, all ≥ 0 (potentiation) or all ≤ 0 (depression).
+        phase: recorded phase.
+
+    Raises:
+        ProtocolError: shape, or counts of both signs.
+    """
+    if counts.shape != (geometry.n_rows, cols.size):
+        raise ProtocolError(
+            f"shape {counts.shape}, expected {(geometry.n_rows, cols.size)}", field="counts"
+        )
+    lowest, highest = int(counts.min(initial=0)), int(counts.max(initial=0))
+    if lowest < 0 < highest:
+        raise ProtocolError("counts of both signs in one block", field="counts")
+    v_write = op.depress_v if lowest < 0 else op.potentiate_v
+    by_column = np.abs(counts.T)
+    at, upto, repeat = _rises(by_column)
+    chosen = np.zeros((at.size, geometry.n_cols), dtype=np.bool_)
+    chosen[np.arange(at.size), cols[at]] = True
+    rows = by_column[at] >= upto[:, None]
+    state, level, selected = write_levels(
+        geometry, op.inhibit, rows, chosen, v_write, op.gate_write_v
+    )
+    return PulseBlock.build(
+        phase, state, level, op.write_s, rise_s=op.rise_s, fall_s=op.fall_s, gap_s=op.gap_s,
+        compliance_a=op.compliance_a, repeat=repeat, selected=selected, target=at,
+    )  # fmt: skip
+
+
+def _rises(
+    counts: NDArray[np.int64],
+) -> tuple[Indices, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the line, the count reached and the further pulses of every step of a programme.
+
+    ``counts`` (n, m) ≥ 0 are the pulses of m devices on each of n lines; line k takes one step per
+    distinct count, for the devices that need at least so many.
+    """
+    ordered = np.sort(counts, axis=1)
+    rises = np.diff(ordered, axis=1, prepend=0)
+    line, at = np.nonzero(rises)
+    return line, ordered[line, at], rises[line, at]
 
 
 def erase_rows(geometry: ArrayGeometry, op: OperatingPoint, rows: Indices) -> PulseBlock:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from hil.control.baseline import classify, float_backpropagation
+from hil.control.learners.making import make_rule
+from hil.control.learners.pair_updates import PairUpdates
 from hil.control.placement import build_network, layer_sizes, lines_needed
 from hil.control.preparation import initialise, pair_targets
 from hil.control.refresh import Refresh
-from hil.control.trainer import Trainer, sample_orders
-from hil.control.training import initial_weights, make_rule, measure_layers, train
+from hil.control.trainer import sample_orders
+from hil.control.training import initial_weights, measure_layers, train
 from hil.datasets.dataset import Dataset
 from hil.errors import ConfigError, RunInterrupted
 from hil.learning.schedule import ExponentialDecay
@@ -120,8 +122,8 @@ def _prepared(small, make_network, method, device, w, *, more="", **table):
     ("device", "table", "tolerance"),
     [
         (None, {}, 0.02),
-        (None, {"mode": "write-verify"}, 0.04),
-        ("nonlinear", {"passes": 3}, 0.08),
+        (None, {"mode": "write-verify"}, 0.02),
+        ("nonlinear", {"mode": "write-verify", "passes": 4}, 0.08),
     ],
 )
 def test_refresh_keeps_weights_and_gives_range_back(
@@ -241,7 +243,7 @@ def test_observers_hear_of_stages_epochs_and_the_response(small, small_network, 
     )  # fmt: skip
     assert stages == ["characterise", "initialise", "train", "float"]
     kinds = [kind for kind, _ in heard]
-    assert kinds == ["response", "response", "initialised", "epoch", "epoch", "float"]
+    assert kinds == ["response", "response", "initialised", "epoch", "epoch", "costs", "float"]
     epoch = dict(heard)["epoch"]
     assert epoch["epoch"] == 1
     assert 0 <= epoch["clipped_fraction"] < 1
@@ -273,7 +275,7 @@ def test_a_data_set_that_does_not_fit_the_network_is_refused(small, small_networ
     with pytest.raises(ConfigError, match="9 features"):
         train(training, wide, network)
     with pytest.raises(ConfigError, match="rules for"):
-        Trainer(network, [], blobs, ExponentialDecay(0.1), [], np.random.default_rng(0))
+        PairUpdates(network, [], [], "M3", np.random.default_rng(0))
 
 
 def test_a_users_rule_of_the_training_file_is_used(small, small_network, blobs):

@@ -1,0 +1,55 @@
+"""Weight transfer: trained in floating point, written once, never trained in the loop."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hil.control.learners.base import Learner
+from hil.control.learners.float_weights import FloatBackpropagation
+from hil.control.network import ArrayNetwork
+from hil.control.pair_writing import write_pairs
+from hil.control.preparation import pair_targets
+from hil.datasets.dataset import Dataset
+from hil.phases.verify_settings import WriteVerify
+
+
+class WeightTransfer(FloatBackpropagation):
+    """Ex-situ training: the weights of a floating-point network, by read-verify-write.
+
+    F. Alibart, E. Zamanidoost, D. B. Strukov, "Pattern classification by memristive crossbar
+    circuits using ex situ and in situ training", Nature Communications 4, 2072 (2013). |W| is put
+    on one device of the pair, the other stays at the lower end of the window; weights beyond the
+    weight scale are cut to it, and :meth:`finish` says how many.
+
+    Args:
+        network: on open arrays, pairs on one array.
+        settings: of write-verify, per device.
+    """
+
+    def __init__(self, network: ArrayNetwork, settings: WriteVerify) -> None:
+        super().__init__(network)
+        self.settings = settings
+        self._written = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the weights are on the arrays."""
+        return self._written
+
+    def finish(self) -> dict[str, float]:
+        """Write all weights; return how many devices were written within the tolerance."""
+        devices = within = cut = 0
+        for layer, w in zip(self.network.layers, self.weights, strict=True):
+            share = w / layer.weight_scale
+            cut += int((np.abs(share) > 1.0).sum())
+            plus, minus = pair_targets("M3", np.clip(share, -1.0, 1.0))
+            done = write_pairs(layer, plus, minus, self.settings)
+            self.work.write += done.pulses
+            devices += done.devices
+            within += done.within
+        self._written = True
+        return {"devices": devices, "devices_within_tolerance": within, "weights_cut": cut}
+
+    def accuracy(self, dataset: Dataset, *, batch: int = 128) -> float:
+        """Return the share of test samples that the arrays classify right, read now."""
+        return Learner.accuracy(self, dataset, batch=batch)
