@@ -143,6 +143,7 @@ class TwinTable(Table):
     parallel_sense: bool = True
     per_line_width: bool = True
     limits_current: bool = True
+    imperfect: bool = False  #: the virtual bench has gain errors, offsets, leakage, path resistance
 
 
 class Station(Table):
@@ -158,7 +159,8 @@ class Station(Table):
     instrument: tuple[InstrumentTable, ...] = ()
     wiring: tuple[WireTable, ...] = ()
     twin: TwinTable = TwinTable()
-    calibration: str | None = None  #: calibration file, relative to the station file
+    calibration: str | None = None  #: calibration file beside the station file; {array} = its name
+    calibration_max_age: Second | None = None  #: an older calibration is used with a warning
     path: Annotated[Path | None, Field(exclude=True)] = None
 
     @model_validator(mode="before")

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hil.config.station import Station
 from hil.geometry import ArrayGeometry
@@ -19,6 +20,7 @@ from hil_sim.sim_array import SimArray
 from hil_sim.virtual_bench.catalogue import personality_class
 from hil_sim.virtual_bench.engine import Engine, RunAborted, Sweep
 from hil_sim.virtual_bench.faults import Faults
+from hil_sim.virtual_bench.fixtures import make_imperfect, resistors
 from hil_sim.virtual_bench.frames import Train
 from hil_sim.virtual_bench.network import Network, build_network
 from hil_sim.virtual_bench.personality import Personality, Setting
@@ -83,6 +85,9 @@ class Bench:
         }
         self.network: Network = build_network(station, terminals)
         self.physics = Physics(list(self.arrays.values()), self.network)
+        if station.twin.imperfect:
+            geometries = {name: array.geometry for name, array in self.arrays.items()}
+            make_imperfect(self.network, geometries, station.twin.seed)
         self._running = False
         self._transports: dict[str, Transport] = {}
 
@@ -138,6 +143,20 @@ class Bench:
         """Return the terminal called ``instrument.channel``."""
         instrument, _, channel = name.partition(".")
         return self.instruments[instrument].terminals[channel]
+
+    def insert(self, array: str, g_siemens: NDArray[np.float64] | None) -> None:
+        """Connect resistors in place of an array, as a person would; None = the array again.
+
+        Args:
+            array: its name.
+            g_siemens: (n_rows, n_cols) between rows and columns of the read port.
+        """
+        with self.lock:
+            self._settled()
+            number = list(self.arrays).index(array)
+            own = self.arrays[array]
+            there = own if g_siemens is None else resistors(own.geometry, g_siemens)
+            self.physics.put(number, there)
 
     def outputs(self) -> dict[str, Output]:
         """Return what every channel does now, by ``instrument.channel``."""

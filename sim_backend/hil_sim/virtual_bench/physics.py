@@ -49,10 +49,15 @@ class Physics:
     """
 
     def __init__(self, arrays: list[SimArray], network: Network) -> None:
-        self.arrays, self.network = arrays, network
+        self.arrays, self.network = list(arrays), network
         self.conflicts: list[str] = []
-        for array in arrays:
-            array.readout = BenchReadout(*array.geometry.shape)
+        for number, array in enumerate(arrays):
+            self.put(number, array)
+
+    def put(self, number: int, array: SimArray) -> None:
+        """Connect ``array`` in the place ``number``."""
+        array.readout = BenchReadout(*array.geometry.shape)
+        self.arrays[number] = array
 
     def run(
         self, trains: list[Train], end_s: float, clock_ns: int,

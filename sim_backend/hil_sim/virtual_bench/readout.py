@@ -97,9 +97,9 @@ class BenchReadout:
         if not self.ohm.any():
             return self.ideal.solve(replace(network, row_v=level[:n], col_v=level[n:]))
         at = level.copy()
-        slope = np.concatenate([network.g.sum(axis=1), network.g.sum(axis=0)])
         scale = max(float(np.abs(level).max(initial=0.0)), 1e-9)
         free = np.concatenate([network.row_free, network.col_free])
+        inverse = _inverse(network.g, self.ohm, free)
         for _ in range(_ROUNDS):
             moment = replace(network, row_v=at[:n].copy(), col_v=at[n:].copy())
             solution = self.ideal.solve(moment)
@@ -107,5 +107,24 @@ class BenchReadout:
             wrong[free] = 0.0
             if float(np.abs(wrong).max()) <= 1e-12 * scale:
                 return solution
-            at = at - wrong / (1.0 + self.ohm * slope)
+            at[~free] -= inverse @ wrong[~free]
         raise BackendError("potentials behind the bench's path resistances do not converge")
+
+
+def _inverse(
+    g: NDArray[np.float64], ohm: NDArray[np.float64], free: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the inverse Jacobian of ``at - level + ohm * current`` at the nodes that are held.
+
+    Floating nodes are eliminated; conductances are taken as constant.
+    """
+    nodal = np.block([[np.diag(g.sum(axis=1)), -g], [-g.T, np.diag(g.sum(axis=0))]])
+    held = ~free
+    seen = nodal[np.ix_(held, held)]
+    if free.any():
+        inner = nodal[np.ix_(free, free)]
+        # A floating line that nothing conducts to has no conductance of its own.
+        inner[np.diag_indices_from(inner)] += 1e-18 + 1e-12 * np.diag(inner)
+        across = nodal[np.ix_(held, free)]
+        seen = seen - across @ np.linalg.solve(inner, across.T)
+    return np.asarray(np.linalg.inv(np.eye(len(seen)) + ohm[held, None] * seen))
