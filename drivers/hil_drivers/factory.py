@@ -11,6 +11,7 @@ from hil.config.station import COMMON, wires
 from hil.errors import BackendUnavailable, ConfigError
 from hil.operating import OperatingPoint
 from hil.registry import INSTRUMENTS, found
+from hil_drivers.calibration.factory import Calibrates
 from hil_drivers.instrument import Instrument
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ crosspoint = "mux/1C05"
 """
 
 
-class RigFactory:
+class RigFactory(Calibrates):
     """Makes the backends of real (or emulated) instruments."""
 
     name = "rig"
@@ -132,7 +133,7 @@ class RigFactory:
         self, kind: type[Rig], station: Station, array: ArrayTable, wire_log: WireLog | None,
         **options: Any,
     ) -> Rig:  # fmt: skip
-        from hil_drivers.calibration.table import Calibration
+        from hil_drivers.calibration.station import load_for
 
         ways = wires(station, array.name)
         if not station.instrument or not ways:
@@ -146,7 +147,7 @@ class RigFactory:
         triggers = {name: t.trigger for name, t in tables.items() if t.trigger is not None}
         calibration = None
         if station.calibration is not None:
-            calibration = Calibration.load(station.beside(station.calibration))
+            calibration = load_for(station, array)
         return kind(
             array.geometry(), ways, instruments, connector(tables, instruments, wire_log),
             limits=station.limits.limits(), triggers=triggers,

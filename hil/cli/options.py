@@ -33,3 +33,21 @@ LevelOption = Annotated[
 ProtocolFile = Annotated[
     str, typer.Argument(metavar="PROTOCOL", help="Protocol file, or the name of a shipped one.")
 ]
+
+
+def quantity_of(text: str | None, dimension: str) -> float | None:
+    """Return the SI value of an option such as ``"50 mV"`` or ``0.05``, None for none.
+
+    The option's own description names the unit of a bare number.
+
+    Raises:
+        UnitError: it is something else.
+    """
+    from hil.units import DIMENSIONS, parse_quantity
+
+    if text is None:
+        return None
+    bare = text.strip().replace("_", "")
+    if bare and bare[-1] in "0123456789.":
+        bare = f"{bare} {DIMENSIONS[dimension][0]}"
+    return parse_quantity(bare, dimension)

@@ -53,7 +53,16 @@ def open_one(
         loaded, sim=sim, array=name, seed=seed, out=out, drive=drive or virtual, virtual=virtual,
         wire_log=wire_log,
     ) as session:  # fmt: skip
+        warn_of_calibration(session)
         yield session
+
+
+def warn_of_calibration(session: Session) -> None:
+    """Say on stderr what a user should know of the calibrations in force: age, firmware."""
+    from hil.control.calibrating import warnings_of
+
+    for text in warnings_of(session.station, session.backends):
+        print(f"hil: warning: {text}", file=sys.stderr)
 
 
 def one_of(sim: bool, virtual: bool) -> None:

@@ -19,6 +19,7 @@ from hil.config.station import ArrayTable, Station, load_station
 from hil.config.training import Training, load_training
 from hil.control.array import SynapseArray, load_protocol
 from hil.control.bench import WIRE_LOG, reach
+from hil.control.calibrating import calibration_files, facts_of
 from hil.control.dryrun import Exposure, check_and_count
 from hil.control.opening import default_pairs, make_backend
 from hil.control.recorder import Recorder
@@ -143,12 +144,16 @@ class Session:
         """Create the folder of a run, its manifest on the disk; use it as a context manager."""
         from hil.record.folder import RunFolder
 
+        calibrations = facts_of(self.backends)
         # A preset's file is the simulator's; a rig on the virtual bench is called otherwise.
         maker = "sim" if self.virtual else self.backend_name
         folder = RunFolder.create(
             self.out, name, kind=kind, backend=self.backend_name, simulated=self.simulated,
             levels=level,
-            config={**station_files(self.station, set(self.backends), maker), **config},
+            config={
+                **station_files(self.station, set(self.backends), maker),
+                **calibration_files(calibrations), **config,
+            },
             seeds={"devices": self.seed, **(seeds or {})},
             limits={name: backend.limits for name, backend in self.backends.items()},
             estimate_bytes=estimate_bytes,
@@ -156,6 +161,7 @@ class Session:
                 "identity": self.identity,
                 "instruments": [i.model_dump(mode="json") for i in self.station.instrument],
                 "operating_points": self.ops,
+                **({"calibration": calibrations} if calibrations else {}),
                 # A rig keeps wall time on the bench, too.
                 **({"clock": "monotonic", "bench": "virtual bench"} if self.virtual else {}),
                 **(meta or {}),

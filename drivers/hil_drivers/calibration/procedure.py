@@ -1,234 +1,155 @@
-"""Measure what a calibration file holds: zero, leakage, path resistance, gain per route.
-
-The fixtures are the experimenter's: nothing in the array (open), a short, or a reference resistor
-between one row and one column at a time. In place of a separate fixture, any cell whose conductance
-is known to be constant will do.
-"""
+"""Zero, leakage and path resistance of a rig."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hil.errors import ReadbackError
 from hil.measurement import Status
-from hil_drivers.calibration.probe import measure, probe_block, through
-from hil_drivers.calibration.table import Calibration, RangeCorrection, SourceCorrection, stamp
+from hil_drivers.calibration.probe import (
+    Implausible,
+    compliance_for,
+    measure,
+    probe_block,
+    range_for,
+    routes,
+    through,
+)
 
 if TYPE_CHECKING:
     from hil_drivers.rig.backend import RigBackend
 
-_GAIN_LIMITS = 0.8, 1.25  # beyond it is a wrong resistor or a broken path, not a gain error
+WIDTH_S = 20e-3  # one period of 50 Hz
 
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A resistor of known value between a row's and a column's line, everything else open."""
-
-    row: int
-    col: int
-    ohm: float
+_OFFSET_OF_RANGE = 0.05  # a meter that is this far off is broken, or something is connected
+_LEAK_SIEMENS = 1e-6  # a cable or relay that leaks more is broken, or the line is connected
+_LEAK_RANGE_A = 1e-6
+_PATH_OHM = 1e3  # more is no short
+#: Limit of the current through a short; a path that takes more has no resistance to speak of.
+SHORT_A = 1e-2
 
 
 def zero(
-    rig: RigBackend, ranges_a: Iterable[float], *, width_s: float = 20e-3, averages: int = 8
+    rig: RigBackend, ranges_a: Mapping[str, Iterable[float]], *, averages: int = 8
 ) -> dict[str, dict[float, float]]:
-    """Return the offset in amperes of every channel that measures, by range: 0 V, lines open."""
+    """Return the offset in amperes of every channel that measures, by range: 0 V, lines floating.
+
+    Raises:
+        Implausible: an offset is beyond any meter's.
+    """
     out: dict[str, dict[float, float]] = {}
-    for line, channel, name in _routes(rig):
+    for route in routes(rig):
+        name = route.channel_name
         if name in out:
             continue
         out[name] = {}
-        for asked_a in ranges_a:
-            block = probe_block(rig, line, 0.0, width_s=width_s, grounded=[], range_a=asked_a,
-                                averages=averages)  # fmt: skip
-            with through(rig, {line: channel}):
-                current_a, range_a, _ = measure(rig, block)
+        for asked_a in ranges_a[name]:
+            block = probe_block(rig, route.line, 0.0, width_s=WIDTH_S, grounded=[],
+                                range_a=asked_a, averages=averages)  # fmt: skip
+            with through(rig, {route.line: route.channel}):
+                current_a, range_a, status = measure(rig, block, route.channel_name)
+            limit_a = _OFFSET_OF_RANGE * range_a
+            if status & Status.OVERFLOW or not abs(current_a) <= limit_a:
+                raise Implausible(
+                    f"offset on the {range_a:g} A range", current_a, limit_a, "A", str(route),
+                    "something is connected that drives, or the meter is broken",
+                )  # fmt: skip
             out[name][range_a] = current_a
     return out
 
 
-def leakage(
-    rig: RigBackend, level_v: float, range_a: float, offsets: Mapping[str, Mapping[float, float]],
-    *, width_s: float = 20e-3, averages: int = 8,
-) -> dict[str, float]:  # fmt: skip
-    """Return each route's leakage to 0 V in siemens, all other lines open."""
+def leakage(rig: RigBackend, level_v: float, *, averages: int = 8) -> dict[str, float]:
+    """Return each route's leakage to 0 V in siemens, from ± ``level_v`` with other lines floating.
+
+    Raises:
+        Implausible: it is so large that something must be connected.
+    """
     out: dict[str, float] = {}
-    for line, channel, name in _routes(rig):
-        block = probe_block(rig, line, level_v, width_s=width_s, grounded=[], range_a=range_a,
-                            averages=averages)  # fmt: skip
-        with through(rig, {line: channel}):
-            current_a, found_a, _ = measure(rig, block)
-        leak = (current_a - _near(offsets.get(name, {}), found_a)) / level_v
-        out[f"{rig.geometry.line_name(line)} {name}"] = leak
+    for route in routes(rig):
+        name = route.channel_name
+        range_a = range_for(rig, name, _LEAK_RANGE_A)
+        limit_a = compliance_for(rig, name, range_a)
+        currents = []
+        for sign in (1.0, -1.0):
+            block = probe_block(
+                rig, route.line, sign * level_v, width_s=WIDTH_S, grounded=[], range_a=range_a,
+                averages=averages, compliance_a=limit_a,
+            )  # fmt: skip
+            with through(rig, {route.line: route.channel}):
+                current_a, _, status = measure(rig, block, route.channel_name)
+            if status & (Status.OVERFLOW | Status.I_COMPLIANCE):
+                current_a = sign * range_a
+            currents.append(current_a)
+        leak = (currents[0] - currents[1]) / (2.0 * level_v)
+        if not abs(leak) <= _LEAK_SIEMENS:
+            raise Implausible("leakage", leak, _LEAK_SIEMENS, "S", str(route),
+                              "something is still connected to the line")  # fmt: skip
+        out[str(route)] = leak
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class Gains:
-    """Sources by channel, and meters by channel and range."""
+def path_pair(
+    rig: RigBackend, line: int, other: int, level_v: float, *, averages: int = 8
+) -> float | None:
+    """Return the resistance in ohms of the paths of two shorted lines together, from ± levels.
 
-    sources: dict[str, SourceCorrection]
-    meters: dict[str, dict[float, float]]
-
-
-def gains(
-    rig: RigBackend, reference: Reference, level_v: float, ranges_a: Iterable[float],
-    offsets: Mapping[str, Mapping[float, float]], leaks: Mapping[str, float] | None = None, *,
-    width_s: float = 20e-3, averages: int = 8,
-) -> Gains:  # fmt: skip
-    """Return the gains of all channels that reach a reference, and the offsets of their sources.
-
-    Each channel is read while it drives the reference itself and while the first channel drives it
-    from the other end, at both polarities: the slope is a product of gains, the rest the source's
-    offset. Ranges of which the reference's current is less than 1 % or more than all are left out.
+    None: it is so low that the current reached its limit.
 
     Raises:
-        ReadbackError: a gain is beyond any instrument's error: wrong resistor or broken path.
+        Implausible: it is so high that there is no short.
     """
-    lines = rig.geometry.read_lines
-    row, col = int(lines.plus[reference.row]), int(lines.minus[reference.col])
-    usable = [r for r in sorted(ranges_a) if 0.01 * r <= abs(level_v) / reference.ohm <= r]
-    probe = _ReferenceProbe(rig, reference, level_v, offsets, leaks or {}, width_s, averages)
-    meters: dict[str, dict[float, float]] = {}
-    sources: dict[str, SourceCorrection] = {}
-    first: tuple[int, str] | None = None
-    for line, channel, name in _routes(rig):
-        if line not in (row, col) or name in meters:
-            continue
-        other = col if line == row else row
-        meters[name] = {}
-        own_gain = 1.0
-        for asked_a in usable:
-            own, offset_v, range_a = probe.slope(line, other, {line: channel}, line, asked_a)
-            if first is None or first[0] == channel:
-                meters[name][range_a] = own
-            else:
-                way = {line: channel, other: first[0]}
-                cross, _, range_a = probe.slope(other, line, way, line, asked_a)
-                meters[name][range_a] = cross
-                own_gain = own / cross
-            if name not in sources:  # the lowest range resolves best
-                sources[name] = SourceCorrection(gain=own_gain, offset_v=offset_v)
-        if first is None and usable:
-            first = channel, name
-    return Gains(sources, meters)
+    route = next(r for r in routes(rig) if r.line == line)
+    where = f"{route} to {rig.geometry.line_name(other)}"
+    range_a = range_for(rig, route.channel_name, SHORT_A)
+    limit_a = min(range_a, rig.limits.compliance_a)
+    currents = []
+    for sign in (1.0, -1.0):
+        block = probe_block(
+            rig, line, sign * level_v, width_s=WIDTH_S, grounded=[other], range_a=range_a,
+            averages=averages, compliance_a=limit_a,
+        )  # fmt: skip
+        with through(rig, {line: route.channel}):
+            current_a, _, status = measure(rig, block, route.channel_name)
+        if status & (Status.OVERFLOW | Status.I_COMPLIANCE):
+            return None
+        currents.append(current_a)
+    siemens = (currents[0] - currents[1]) / (2.0 * level_v)
+    if not siemens > 1.0 / _PATH_OHM:
+        raise Implausible(
+            "path resistance", 1.0 / siemens if siemens > 0.0 else np.inf, _PATH_OHM, "ohm", where,
+            "there is no short, or a contact is bad",
+        )  # fmt: skip
+    return 1.0 / siemens
 
 
-@dataclass(frozen=True, slots=True)
-class _ReferenceProbe:
-    rig: RigBackend
-    reference: Reference
-    level_v: float
-    offsets: Mapping[str, Mapping[float, float]]
-    leaks: Mapping[str, float]
-    width_s: float
-    averages: int
-
-    def slope(
-        self, drive: int, ground: int, ways: Mapping[int, int], sensed: int, range_a: float
-    ) -> tuple[float, float, float]:
-        """Return product of gains, source offset in volts and range from both polarities."""
-        rig, ohm = self.rig, self.reference.ohm
-        name = rig.wiring.channels[ways[sensed]].name
-        currents = []
-        found_a = range_a
-        for level_v in (self.level_v, -self.level_v):
-            block = probe_block(rig, drive, level_v, width_s=self.width_s, grounded=[ground],
-                                range_a=range_a, averages=self.averages, sensed=sensed)  # fmt: skip
-            with through(rig, ways):
-                current_a, found_a, status = measure(rig, block)
-            if sensed != drive:
-                current_a = -current_a
-                offset_a = -_near(self.offsets.get(name, {}), found_a)
-            else:
-                leak = self.leaks.get(f"{rig.geometry.line_name(sensed)} {name}", 0.0)
-                offset_a = _near(self.offsets.get(name, {}), found_a) + leak * level_v
-            currents.append(current_a - offset_a)
-            gain = (current_a - offset_a) * ohm / level_v
-            if status & Status.OVERFLOW or not _GAIN_LIMITS[0] < gain < _GAIN_LIMITS[1]:
-                raise ReadbackError(
-                    f"{name} reads {current_a:.4g} A through {rig.geometry.line_name(sensed)} "
-                    f"where {level_v / ohm:.4g} A were expected from {ohm:g} ohm: wrong resistor "
-                    "or broken path"
-                )
-        gain = (currents[0] - currents[1]) * ohm / (2 * self.level_v)
-        offset_v = (currents[0] + currents[1]) * ohm / 2 / gain
-        return gain, offset_v, found_a
+def joined_pairs(rig: RigBackend) -> list[tuple[int, int]]:
+    """Return pairs of lines whose resistances, with all lines joined, give that of every line."""
+    geometry = rig.geometry
+    lines = geometry.read_lines
+    can = {r.line for r in routes(rig)}
+    rows, cols = lines.plus.tolist(), lines.minus.tolist()
+    pairs = [(r, cols[0]) for r in rows] + [(rows[0], c) for c in cols[1:]]
+    # Sums of a row's and a column's say nothing of their difference; one pair on a side does.
+    for side in (rows, cols):
+        if len(side) > 1:
+            pairs.append((side[0], side[1]))
+            break
+    turned = [(a, b) if a in can else (b, a) for a, b in pairs]
+    return [(a, b) for a, b in turned if a in can]
 
 
-def path_ohm(
-    rig: RigBackend, row: int, col: int, level_v: float, range_a: float, *, width_s: float = 5e-3
-) -> float:
-    """Return the resistance in ohms of the paths of a shorted row and column together.
+def solve_paths(rig: RigBackend, measured: Sequence[tuple[int, int, float]]) -> dict[str, float]:
+    """Return the path resistance in ohms of every line in ``measured`` (line, line, ohm together).
 
-    Raises:
-        ReadbackError: no current flows; there is no short.
+    Where the sums leave it open how a pair shares its resistance, both have half.
     """
-    lines = rig.geometry.read_lines
-    line, other = int(lines.plus[row]), int(lines.minus[col])
-    channel = next(c for c in rig.wiring.ways_of(line) if rig.wiring.channels[c].can_measure)
-    block = probe_block(rig, line, level_v, width_s=width_s, grounded=[other], range_a=range_a)
-    with through(rig, {line: channel}):
-        current_a, _, _ = measure(rig, block)
-    if not abs(current_a) > 0.0:
-        raise ReadbackError(f"no current through {rig.geometry.line_name(line)} and "
-                            f"{rig.geometry.line_name(other)}: there is no short")  # fmt: skip
-    return level_v / current_a
-
-
-def calibrate(
-    rig: RigBackend, reference: Reference, *, level_v: float, ranges_a: Iterable[float],
-    leak_range_a: float | None = None, paths_ohm: Mapping[str, float] | None = None,
-    averages: int = 8,
-) -> Calibration:  # fmt: skip
-    """Return the calibration of an open rig: zero, leakage where asked, gain per channel and range.
-
-    Args:
-        rig: open backend; an old calibration of it is not applied meanwhile.
-        reference: resistor of known value; its lines should reach every channel.
-        level_v: voltage across the reference.
-        ranges_a: measuring ranges to calibrate.
-        leak_range_a: range of the leakage measurement, None = not measured (devices are in place).
-        paths_ohm: by line, half of what :func:`path_ohm` gave for its pair.
-        averages: readings averaged for each value.
-    """
-    ranges_a = sorted(ranges_a)
-    offsets = zero(rig, ranges_a, averages=averages)
-    leaks: dict[str, float] = {}
-    if leak_range_a is not None:
-        leaks = leakage(rig, level_v, leak_range_a, offsets, averages=averages)
-    found = gains(rig, reference, level_v, ranges_a, offsets, leaks, averages=averages)
-    channels = {
-        name: tuple(
-            RangeCorrection(
-                range_a=r, offset_a=offset_a, gain=_near(found.meters.get(name, {}), r, 1.0)
-            )
-            for r, offset_a in by_range.items()
-        )
-        for name, by_range in offsets.items()
-    }
-    return Calibration(
-        date=datetime.now(UTC),
-        instruments={name: stamp(i) for name, i in rig.rack.instruments.items()},
-        channels=channels, sources=found.sources, leaks_siemens=leaks,
-        paths_ohm=dict(paths_ohm or {}),
-    )  # fmt: skip
-
-
-def _routes(rig: RigBackend) -> list[tuple[int, int, str]]:
-    """Return (line, channel, channel name) of every way to a meter."""
-    return [
-        (line, channel, rig.wiring.channels[channel].name)
-        for line in range(rig.geometry.n_lines)
-        for channel in rig.wiring.ways_of(line)
-        if rig.wiring.channels[channel].can_measure
-    ]
-
-
-def _near(values: Mapping[float, float], range_a: float, default: float = 0.0) -> float:
-    return next((v for r, v in values.items() if np.isclose(r, range_a, rtol=0.01)), default)
+    lines = sorted({n for a, b, _ in measured for n in (a, b)})
+    matrix = np.zeros((len(measured), len(lines)))
+    for k, (a, b, _) in enumerate(measured):
+        matrix[k, lines.index(a)] = matrix[k, lines.index(b)] = 1.0
+    if not lines:
+        return {}
+    ohm = np.linalg.lstsq(matrix, np.array([ohm for _, _, ohm in measured]), rcond=None)[0]
+    return {rig.geometry.line_name(n): float(r) for n, r in zip(lines, ohm, strict=True)}

@@ -1,48 +1,57 @@
-"""The calibration file: what was measured, with which instruments, and how readings are corrected.
+"""The calibration file: what was measured, when, and with which instruments.
 
 A channel sources ``gain · V + offset`` for a programmed V; levels are programmed so that the wanted
 ones appear. It reads ``gain · I + offset`` on each of its ranges. A route (line and channel) has a
-leakage conductance to 0 V, a line a path resistance (leads, relays, probe); the corrected current
-is the one that would flow without them. A resistor shows only products of a source's and a meter's
-gain, so the first channel's source gain is 1 by definition.
+leakage conductance to 0 V, a line a path resistance (leads, relays, probe). A resistor shows only
+products of a source's and a meter's gain, so the first channel's source gain is 1 by definition.
+How readings are corrected is in :mod:`hil_drivers.calibration.decode`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
+import os
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from hil.errors import ConfigError, ReadbackError
-from hil.measurement import MeasurementBlock
-from hil.program import LineState
+from hil.errors import ConfigError, ReadbackError, StoreError
 
 if TYPE_CHECKING:
     from hil_drivers.instrument import Instrument
-    from hil_drivers.rig.job import Job
-    from hil_drivers.router.wiring import Wiring
 
-_SAME_RANGE = 0.01  # relative; ranges come back as float32
+#: What can be measured, in the order in which it is.
+Step = Literal["zero", "open", "short", "reference"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Stamp(_Model):
+    """Who an instrument is, from its ``*IDN?``."""
+
+    maker: str
+    model: str
+    serial: str
+    firmware: str
+
+    def __str__(self) -> str:
+        return f"{self.maker} {self.model}, serial {self.serial}, firmware {self.firmware}"
+
+
 class RangeCorrection(_Model):
-    """One measuring range of one channel."""
+    """One measuring range of one channel; gain None = not measured."""
 
     range_a: float = Field(gt=0.0)
     offset_a: float = 0.0
-    gain: float = Field(default=1.0, gt=0.5, lt=2.0)
+    gain: float | None = Field(default=None, gt=0.5, lt=2.0)
 
 
 class SourceCorrection(_Model):
@@ -60,138 +69,152 @@ class SourceCorrection(_Model):
         return programmed_v * self.gain + self.offset_v
 
 
-class Calibration(_Model):
-    """Corrections of one rig, with the instruments that they belong to."""
+class ReferenceReading(_Model):
+    """The reference resistor through one route, after the corrections."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    date: datetime
-    instruments: dict[str, str]  #: name -> maker, model and serial
+    line: str
+    channel: str
+    row: int
+    col: int
+    deviation: float  #: relative; 0 by definition where the gain itself came from
+
+
+class Calibration(_Model):
+    """Corrections of one array's rig, with the instruments and the wiring that they belong to."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    date: AwareDatetime  #: of the last measurement
+    array: str
+    wiring_sha256: str  #: of geometry, wiring and settings; see :func:`wiring_digest`
+    instruments: dict[str, Stamp]
+    steps: dict[Step, AwareDatetime]  #: what was measured, and when
+    level_v: dict[Step, float]  #: what was applied, at both polarities
+    reference_ohm: float | None = None
     channels: dict[str, tuple[RangeCorrection, ...]] = Field(default_factory=dict)
     sources: dict[str, SourceCorrection] = Field(default_factory=dict)
     leaks_siemens: dict[str, float] = Field(default_factory=dict)  #: by route, ``WL0 smu.a``
     paths_ohm: dict[str, float] = Field(default_factory=dict)  #: by line
+    references: tuple[ReferenceReading, ...] = ()
+    _file: Path | None = PrivateAttr(default=None)
+    _sha256: str | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
         """Read a calibration file.
 
         Raises:
-            ConfigError: it cannot be read or is no calibration file.
+            ConfigError: it cannot be read or is no (whole) calibration file.
         """
         try:
-            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"cannot be read: {exc}", path=path, field="calibration") from exc
+            content = Path(path).read_bytes()
+            found = cls.model_validate_json(content)
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot be read: {exc.strerror or exc}; `hil calibrate` makes one", path=path,
+                field="calibration",
+            ) from exc  # fmt: skip
         except ValidationError as exc:
             first = exc.errors()[0]
             where = ".".join(str(p) for p in first["loc"]) or "calibration"
-            raise ConfigError(first["msg"], path=path, field=where) from exc
+            raise ConfigError(
+                f"no whole calibration file: {first['msg']}", path=path, field=where
+            ) from exc
+        found._file, found._sha256 = Path(path), hashlib.sha256(content).hexdigest()
+        return found
 
-    def save(self, path: str | Path) -> None:
-        """Write the file.
+    def text(self) -> str:
+        """Return the file's text (JSON)."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write a calibration file; its name never holds half a file.
 
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: it exists and ``overwrite`` is not set.
+            StoreError: it cannot be written.
         """
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=1)
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise ConfigError("already there; calibrations are not overwritten", path=path)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            with partial.open("xb") as out:
+                out.write(self.text().encode())
+                out.flush()
+                os.fsync(out.fileno())
+            partial.replace(path)
         except OSError as exc:
-            raise ConfigError(f"cannot be written: {exc}", path=path, field="calibration") from exc
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                partial.unlink()
+            raise StoreError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
 
     @property
-    def digest(self) -> str:
-        """First 12 digits of the SHA-256 of its contents; stamped into runs."""
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    def sha256(self) -> str:
+        """Hash of the file, or of the text it would have."""
+        return self._sha256 or hashlib.sha256(self.text().encode()).hexdigest()
 
     def __str__(self) -> str:
-        return f"calibration {self.digest} of {self.date:%Y-%m-%d}"
+        return f"calibration {self.sha256[:12]} of {self.date:%Y-%m-%d}"
 
-    def check(self, instruments: Mapping[str, Instrument]) -> None:
-        """Compare with the instruments found.
+    def age_s(self, now: datetime | None = None) -> float:
+        """Return seconds since the oldest of its measurements."""
+        return ((now or datetime.now(UTC)) - min(self.steps.values(), default=self.date)
+                ).total_seconds()  # fmt: skip
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a run notes of it: file, hash, dates, instruments."""
+        return {
+            "file": None if self._file is None else str(self._file),
+            "sha256": self.sha256, "date": self.date.isoformat(), "array": self.array,
+            "instruments": {k: v.model_dump() for k, v in self.instruments.items()},
+            "steps": {k: v.isoformat() for k, v in self.steps.items()},
+        }  # fmt: skip
+
+    def check(self, instruments: Mapping[str, Instrument]) -> list[str]:
+        """Compare with the instruments found; return what differs but does not matter.
 
         Raises:
             ReadbackError: an instrument is another one than was calibrated, or is missing.
         """
+        notes = []
         for name, known in self.instruments.items():
-            found = stamp(instruments[name]) if name in instruments else "not in the station"
-            if found != known:
+            found = stamp(instruments[name]) if name in instruments else None
+            if found is None or (found.model, found.serial) != (known.model, known.serial):
+                answered = "it is not there" if found is None else f"{found} answered"
                 raise ReadbackError(
-                    f"{self} belongs to {name} = {known}, but found is {found}; calibrate again"
+                    f"{self} does not belong to instrument {name}: the file has {known}, "
+                    f"{answered}; calibrate again"
                 )
-
-    def apply(self, rows: MeasurementBlock, job: Job, wiring: Wiring) -> MeasurementBlock:
-        """Return the readings with corrected currents."""
-        if not len(rows):
-            return rows
-        channel = _channel_of_rows(rows, job)
-        current = rows.current_a.copy()
-        parts = _readings_per_row(rows, job)
-        for index in np.unique(channel):
-            corrections = self.channels.get(wiring.channels[index].name, ())
-            mine = channel == index
-            for c in corrections:
-                on_range = mine & np.isclose(rows.range_a, c.range_a, rtol=_SAME_RANGE)
-                current[on_range] = (current[on_range] - parts[on_range] * c.offset_a) / c.gain
-        geometry = wiring.geometry
-        routes = np.array([channel, rows.line]).T
-        for index, line in np.unique(routes, axis=0):
-            leak = self.leaks_siemens.get(
-                f"{geometry.line_name(int(line))} {wiring.channels[index].name}", 0.0
+            if found.firmware != known.firmware:
+                notes.append(f"{self}: {name} had firmware {known.firmware}, now {found.firmware}")
+        missing = sorted(instruments.keys() - self.instruments.keys())
+        if missing:
+            raise ReadbackError(
+                f"{self} has no instrument {missing[0]}, which is on the station; calibrate again"
             )
-            mine = (routes == (index, line)).all(axis=1)
-            current[mine] -= leak * rows.level_v[mine]
-        path = np.array(
-            [self.paths_ohm.get(geometry.line_name(n), 0.0) for n in range(wiring.n_lines)]
-        )
-        return replace(rows, current_a=_without_path(current, rows, job, path))
+        return notes
+
+    def check_station(self, array: str, wiring_sha256: str) -> None:
+        """Compare with the station file.
+
+        Raises:
+            ConfigError: it is for another array, or the wiring has changed.
+        """
+        if self.array != array:
+            raise ConfigError(
+                f"is of array {self.array!r}, not of {array!r}; write {{array}} into the name "
+                "for a file per array", path=self._file, field="array",
+            )  # fmt: skip
+        if self.wiring_sha256 != wiring_sha256:
+            raise ConfigError(
+                "geometry, wiring or instrument settings of the station have changed since "
+                f"{self.date:%Y-%m-%d}; calibrate again", path=self._file, field="wiring_sha256",
+            )  # fmt: skip
 
 
-def stamp(instrument: Instrument) -> str:
-    """Return maker, model and serial of an open instrument."""
+def stamp(instrument: Instrument) -> Stamp | None:
+    """Return who an open instrument is, None for one that is not open."""
     who = instrument.identity
-    return "not open" if who is None else f"{who.maker} {who.model} {who.serial}"
-
-
-def _channel_of_rows(rows: MeasurementBlock, job: Job) -> NDArray[np.int64]:
-    """Return the channel that took each row (of several added up, the first)."""
-    step_channel = np.full(job.asked.state.shape, -1, dtype=np.int64)
-    for stage in reversed(job.plan.stages):
-        for step in range(stage.stop - 1, stage.start - 1, -1):
-            step_channel[job.lowered.origin[step]] = stage.channel_of_line
-    found: NDArray[np.int64] = step_channel[rows.step, rows.line]
-    return found
-
-
-def _readings_per_row(rows: MeasurementBlock, job: Job) -> NDArray[np.int64]:
-    """Return how many readings were added up to each row; averages count as one."""
-    counts = np.bincount(job.lowered.origin, minlength=job.asked.n_steps)
-    return np.asarray(counts[rows.step])
-
-
-def _without_path(
-    current: NDArray[np.float64], rows: MeasurementBlock, job: Job, path: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the currents without the drop along the paths of sensed and driven line.
-
-    Exact where one line is driven and one device conducts per sensed line; where several lines are
-    driven their mean path resistance is taken. With R of the paths far below 1/G both are alike.
-    """
-    if not path.any():
-        return current
-    block = job.asked
-    level = np.where(block.state == LineState.DRIVE, block.level_v, 0.0)[rows.step]
-    level[np.arange(len(rows)), rows.line] = 0.0
-    driven = level != 0.0
-    n = np.maximum(driven.sum(axis=1), 1)
-    mean_v = np.abs(level).sum(axis=1) / n
-    drive_ohm = (driven * path).sum(axis=1) / n
-    own = rows.level_v != 0.0
-    across = np.where(own, np.abs(rows.level_v), mean_v)
-    ohm = path[rows.line] + np.where(own, 0.0, drive_ohm)
-    drop = np.abs(current) * ohm
-    usable = (across > 0.0) & (drop < 0.5 * across)
-    out = current.copy()
-    out[usable] = current[usable] * across[usable] / (across[usable] - drop[usable])
-    return out
+    if who is None:
+        return None
+    return Stamp(maker=who.maker, model=who.model, serial=who.serial, firmware=who.firmware)

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from hil.geometry import ArrayGeometry
 from hil.limits import LimitChecker, SafetyLimits
 from hil.measurement import MeasurementBlock
 from hil.program import Phase, PulseBlock
+from hil_drivers.calibration.decode import corrected
 from hil_drivers.instrument import Instrument
 from hil_drivers.rig import preview
 from hil_drivers.rig.channels import channel_limits, check_wiring, rig_capabilities, specs_of
@@ -69,6 +70,7 @@ class RigBackend(Backend):
         self._wire(geometry)
         self._simulated = simulated
         super().__init__(geometry, self._capabilities(), limits)
+        self.calibration_notes: list[str] = []  #: what has changed since, but does not matter
         self.checker = RigChecker(self)
         self.name = name
         self.strategies: dict[str, int] = {}  #: what was done to suit the wiring -> blocks
@@ -111,7 +113,7 @@ class RigBackend(Backend):
         self._end_ns = 0
         self._wake.clear()
         if self.calibration is not None:
-            self.calibration.check(self.rack.instruments)
+            self.calibration_notes = self.calibration.check(self.rack.instruments)
 
     def _close(self) -> None:
         self.rack.close()
@@ -126,6 +128,15 @@ class RigBackend(Backend):
     def clock_ns(self) -> int:
         """Return nanoseconds since open, never before the end of the last run."""
         return max(super().clock_ns(), self._end_ns)
+    def calibration_facts(self) -> dict[str, Any]:
+        """Return what a run notes: the calibration in force, or that there is none."""
+        if self.calibration is None:
+            return {"used": False}
+        return {
+            "used": True, **self.calibration.facts(), "age_s": self.calibration.age_s(),
+            "notes": self.calibration_notes,
+        }  # fmt: skip
+
 
     # -- planning --------------------------------------------------------------------------
 
@@ -220,7 +231,12 @@ class RigBackend(Backend):
         return self._calibrated(collector.readings(self.capabilities.simulated), job)
 
     def _calibrated(self, rows: MeasurementBlock, job: Job) -> MeasurementBlock:
-        return rows if self.calibration is None else self.calibration.apply(rows, job, self.wiring)
+        if self.calibration is None:
+            return rows
+        rows, notes = corrected(rows, job, self.wiring, self.calibration)
+        for note in notes:
+            self.strategies[note] = self.strategies.get(note, 0) + 1
+        return rows
 
     def _salvage(self, asked: PulseBlock, prepared: PulseBlock) -> Unfinished:
         """Return the runs that were collected and what the one that failed has left."""

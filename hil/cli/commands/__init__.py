@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hil.cli.commands.bench import bench
+from hil.cli.commands.calibrate import calibrate
 from hil.cli.commands.check import check
 from hil.cli.commands.demo import demo
 from hil.cli.commands.doctor import doctor
@@ -27,6 +28,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "train": train,
     "show": show,
     "bench": bench,
+    "calibrate": calibrate,
     "schema": schema,
     "doctor": doctor,
 }

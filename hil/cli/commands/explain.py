@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hil.cli.options import ArrayName, AsJson, ProtocolFile, Sim, StationFile
+from hil.cli.options import ArrayName, AsJson, ProtocolFile, Sim, StationFile, Virtual
 from hil.cli.output import Output
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def explain(
     protocol: ProtocolFile,
     station: StationFile,
     sim: Sim = False,
+    virtual: Virtual = False,
     array: ArrayName = None,
     cell: Annotated[
         str | None, typer.Option("--cell", metavar="R,C", help="Only what this cell sees.")
@@ -36,11 +37,11 @@ def explain(
     """List what a protocol does; --plot draws it.
 
     Made from the compiled blocks. An adaptive protocol depends on its readings; what is shown then
-    is one run on the simulator.
+    is one run on the simulator. For a rig the plan is shown too: closures, runs, predicted time.
     """
     from itertools import islice
 
-    from hil.cli.stations import open_one
+    from hil.cli.stations import open_one, plan_of
     from hil.control.array import load_protocol
     from hil.explain import events as list_events
     from hil.explain import render_events
@@ -48,10 +49,11 @@ def explain(
 
     output = Output(as_json)
     chosen = None if cell is None else parse_cell(cell)
-    with open_one(station, array, sim=sim, seed=None, drive=False) as session:
+    with open_one(station, array, sim=sim, seed=None, drive=False, virtual=virtual) as session:
         output.backend(session.backend_name, session.identity)
         procedure = load_protocol(protocol)
         geometry = session.context(array).geometry
+        plan = plan_of(session, protocol, array)
         blocks = _blocks(session, procedure, array)
         how = "one simulated run" if procedure.adaptive else "compiled, not driven"
         output.say(f"{procedure.name} ({procedure.kind}): {how}")
@@ -66,6 +68,8 @@ def explain(
         else:
             for line in render_events(blocks, geometry, chosen, max_events=events):
                 output.say(line)
+        for line in plan:
+            output.say(line)
     if as_json:
         output.result(
             {

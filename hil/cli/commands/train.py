@@ -31,7 +31,7 @@ def train(
 ) -> None:
     """Train a network on an array and record it."""
     from hil.cli.progress import progress
-    from hil.cli.stations import one_of
+    from hil.cli.stations import one_of, warn_of_calibration
     from hil.cli.stopping import StopGuard
     from hil.config.training import load_training
     from hil.control.session import open_session
@@ -49,6 +49,7 @@ def train(
     ):
         guard.watch(session.backends.values())
         output.backend(session.backend_name, session.identity)
+        warn_of_calibration(session)
         note = ""
         with progress("training", guard.check) as report:
 
