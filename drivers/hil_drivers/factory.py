@@ -98,6 +98,7 @@ class RigFactory(Calibrates):
         wire_log: WireLog | None = None,
         virtual: bool = False,
         wait: Callable[[float], object] | None = None,
+        replay: str | Path | None = None,
     ) -> RigBackend:
         """Return the (closed) backend of one array of a station.
 
@@ -108,16 +109,26 @@ class RigFactory(Calibrates):
             wire_log: every exchange with every instrument goes into it.
             virtual: the resources are those of a virtual bench; readings are marked as simulated.
             wait: how IDLE steps wait; a virtual bench has a clock of its own.
+            replay: a wire log that answers in place of the instruments, see
+                :func:`hil_drivers.transport.replaying.replayed`.
 
         Raises:
             ConfigError: no instruments, wrong settings, wiring that does not fit or would short.
             BackendUnavailable: no such driver.
         """
         from hil_drivers.rig.backend import RigBackend
+        from hil_drivers.transport.exclusive import InstrumentLocks
 
+        connect = locks = None
+        if replay is not None:
+            from hil_drivers.transport.replaying import replayed
+
+            connect = replayed(replay)
+        elif not virtual:
+            locks = InstrumentLocks({table.name: table.resource for table in station.instrument})
         return self._make(
-            RigBackend, station, array, wire_log, simulated=virtual, wait=wait,
-            name="rig on the virtual bench" if virtual else "rig",
+            RigBackend, station, array, wire_log, connect=connect, simulated=virtual, wait=wait,
+            locks=locks, name="rig on the virtual bench" if virtual else "rig",
         )  # fmt: skip
 
     def rehearse(self, station: Station, array: ArrayTable) -> RehearsedRig:
@@ -131,7 +142,7 @@ class RigFactory(Calibrates):
 
     def _make(
         self, kind: type[Rig], station: Station, array: ArrayTable, wire_log: WireLog | None,
-        **options: Any,
+        connect: Callable[[str], Session] | None = None, **options: Any,
     ) -> Rig:  # fmt: skip
         from hil_drivers.calibration.station import load_for
 
@@ -149,7 +160,8 @@ class RigFactory(Calibrates):
         if station.calibration is not None:
             calibration = load_for(station, array)
         return kind(
-            array.geometry(), ways, instruments, connector(tables, instruments, wire_log),
+            array.geometry(), ways, instruments,
+            connect or connector(tables, instruments, wire_log),
             limits=station.limits.limits(), triggers=triggers,
             g_max_siemens=station.drive.operating_point().g_max_siemens if station.drive else 0.0,
             calibration=calibration, **options,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from pydantic import ValidationError
@@ -98,14 +98,20 @@ class Instrument(ABC):
 
     # -- life ------------------------------------------------------------------------------
 
-    def open(self, session: Session) -> Identity:
+    def open(
+        self, session: Session, claim: Callable[[str, Identity], object] | None = None
+    ) -> Identity:
         """Take the session, verify that it leads to this family, bring it to a known state.
+
+        ``claim`` is called with name and identity before anything is changed in the instrument.
 
         Raises:
             BackendUnavailable: another instrument answers at this address.
         """
         self._session = session
         self.identity = self.identify()
+        if claim is not None:
+            claim(self.name, self.identity)
         self.reset_to_known()
         return self.identity
 

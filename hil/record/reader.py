@@ -128,6 +128,9 @@ class Run:
         expected = {f"config/{n}": c["sha256"] for n, c in self.manifest["config"].items()}
         for name, part in ((self.stop or {}).get("parts") or {}).items():
             expected[name] = part["sha256"]
+        for beside in sorted(self.path.glob("*.sha256")):  # files that go on after the stop record
+            digest, _, name = beside.read_text(encoding="utf-8").strip().partition("  ")
+            expected[name or beside.stem] = digest
         for name, digest in expected.items():
             try:
                 content = (self.path / name).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -88,6 +89,12 @@ def test_a_virtual_run_says_so_first_and_in_the_run_folder(lab):
     assert Counter(line["instrument"] for line in log).keys() == {"smu", "mux"}
     assert 'channel.open("allslots")' in log[-1]["sent"]
     assert not any("error" in line for line in log)
+    # The log goes on after the stop record; its digest is beside it, and `verify` reads it.
+    beside = (run.path / "wire.jsonl.sha256").read_text(encoding="utf-8")
+    content = (run.path / "wire.jsonl").read_bytes()
+    assert beside == f"{hashlib.sha256(content).hexdigest()}  wire.jsonl\n"
+    (run.path / "wire.jsonl").write_bytes(content + b"\n")
+    assert run.verify() == ("wire.jsonl: its sha256 is not the one noted",)
 
 
 def test_virtual_and_simulated_runs_agree_on_a_read(lab):
@@ -193,7 +200,8 @@ def test_the_wire_log_of_a_session_that_could_not_begin_is_kept(lab):
         other.join(20)
     assert done.returncode == 5
     assert "'Somebody Else,Model 1,2,3'" in done.stderr
-    (kept,) = (lab / "runs").iterdir()  # the log, and no run
+    (kept,) = (lab / "runs").glob("*.jsonl")  # the log, and no run
+    assert not any(path.is_dir() for path in (lab / "runs").iterdir())
     assert f"wire log: runs{os.sep}{kept.name}" in done.stderr
     assert exchanges(kept)[0]["reply"] == "Somebody Else,Model 1,2,3"
 

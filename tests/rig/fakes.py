@@ -153,7 +153,7 @@ class FakeSource(SourceInstrument):
         self.loaded, self.results = {}, {}
         self.during = None  # called in wait(), while outputs are on
 
-    def open(self, session):
+    def open(self, session, claim=None):
         self._session = session
         session.check()
         self.identity = Identity("Fake", self.name, "1", "1")
@@ -255,7 +255,7 @@ class FakeMatrix(SwitchMatrix):
         super().__init__(name)
         self.world = world
 
-    def open(self, session):
+    def open(self, session, claim=None):
         self._session = session
         session.check()
         self.identity = Identity("Fake", self.name, "1", "1")

@@ -33,6 +33,7 @@ from hil_drivers.router.wiring import Wiring
 
 if TYPE_CHECKING:
     from hil_drivers.calibration.table import Calibration
+    from hil_drivers.transport.exclusive import InstrumentLocks
 
 
 class RigBackend(Backend):
@@ -50,6 +51,7 @@ class RigBackend(Backend):
         calibration: corrections applied to readings.
         simulated: the instruments are emulated; every reading says so.
         wait: waits that many seconds with outputs off; None = wall time, ended early by an abort.
+        locks: keep other processes away from the instruments while it is open.
         name: printed first and stamped into every run.
 
     Raises:
@@ -61,16 +63,17 @@ class RigBackend(Backend):
         connect: Connect, *, limits: SafetyLimits | None = None,
         triggers: Mapping[str, str] | None = None, g_max_siemens: float = 0.0,
         calibration: Calibration | None = None, simulated: bool = False,
-        wait: Callable[[float], object] | None = None, name: str = "rig",
+        wait: Callable[[float], object] | None = None, locks: InstrumentLocks | None = None,
+        name: str = "rig",
     ) -> None:  # fmt: skip
         self.ways = tuple(ways)
-        self.rack = Rack(instruments, connect, triggers)
+        self.rack = Rack(instruments, connect, triggers, locks)
         self._g_max_siemens = g_max_siemens
         self.calibration = calibration
+        self.calibration_notes: list[str] = []  #: what has changed since, but does not matter
         self._wire(geometry)
         self._simulated = simulated
         super().__init__(geometry, self._capabilities(), limits)
-        self.calibration_notes: list[str] = []  #: what has changed since, but does not matter
         self.checker = RigChecker(self)
         self.name = name
         self.strategies: dict[str, int] = {}  #: what was done to suit the wiring -> blocks
@@ -125,9 +128,6 @@ class RigBackend(Backend):
             parts.append(str(self.calibration))
         return f"{self.name}: " + "; ".join(parts)
 
-    def clock_ns(self) -> int:
-        """Return nanoseconds since open, never before the end of the last run."""
-        return max(super().clock_ns(), self._end_ns)
     def calibration_facts(self) -> dict[str, Any]:
         """Return what a run notes: the calibration in force, or that there is none."""
         if self.calibration is None:
@@ -137,6 +137,9 @@ class RigBackend(Backend):
             "notes": self.calibration_notes,
         }  # fmt: skip
 
+    def clock_ns(self) -> int:
+        """Return nanoseconds since open, never before the end of the last run."""
+        return max(super().clock_ns(), self._end_ns)
 
     # -- planning --------------------------------------------------------------------------
 
@@ -211,7 +214,7 @@ class RigBackend(Backend):
             raise BackendError(f"{self.name}: the block was not prepared")
         if block.phase is Phase.IDLE:
             return self._wait(block)
-        self._under_way = under_way = UnderWay(job, Collector(job))
+        self._under_way = under_way = UnderWay(job, Collector(job), self.geometry)
         for stage, runs in zip(job.plan.stages, job.runs, strict=True):
             self._map = self._open_map()
             self.rack.route(stage.closures)
@@ -244,6 +247,9 @@ class RigBackend(Backend):
         if under_way is None or under_way.job.asked is not asked:
             return super()._salvage(asked, prepared)
         cause = self.rack.find_reset()
+        failure = cause or sys.exception()
+        if failure is not None:
+            failure.add_note(under_way.place())
         taken = {}
         if under_way.open is not None and cause is None:
             taken = self.rack.salvage(under_way.open)
@@ -267,7 +273,9 @@ class RigBackend(Backend):
         except HilError as exc:
             if under_way is None:
                 raise
-            under_way.add_note(f"and the safe state was not confirmed: {exc}")
+            note = f"and the safe state was not confirmed: {exc}"
+            if note not in getattr(under_way, "__notes__", []):
+                under_way.add_note(note)
 
     def _abort(self) -> None:
         self._wake.set()

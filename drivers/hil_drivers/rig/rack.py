@@ -9,21 +9,23 @@ from hil.errors import BackendError, HilError, LinkError, ReadbackError
 from hil_drivers.instrument import (
     ChannelReadings,
     Delivered,
+    Identity,
     Instrument,
     SourceInstrument,
     SyncPlan,
     SyncRole,
 )
 from hil_drivers.rig.channels import matrices, sources
+from hil_drivers.rig.outofband import switch_off
 from hil_drivers.rig.programs import Run
 from hil_drivers.router.wiring import Crosspoint
+from hil_drivers.transport.exclusive import InstrumentLocks
 from hil_drivers.transport.session import Session
 
 Connect = Callable[[str], Session]  #: instrument name -> a new session with it
 
 _MARGIN_S = 2.0  # answers, settling of ranges and output relays
 _PER_READING_S = 1e-3
-_ABORT_WAIT_S = 2.0
 
 
 class Rack:
@@ -33,6 +35,7 @@ class Rack:
         instruments: constructed, not open.
         connect: opens a session with an instrument, also a second one while the first is in use.
         triggers: the trigger line that each instrument shares with the others, by its own name.
+        locks: keep other processes away while it is open.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class Rack:
         instruments: Mapping[str, Instrument],
         connect: Connect,
         triggers: Mapping[str, str] | None = None,
+        locks: InstrumentLocks | None = None,
     ) -> None:
         self.instruments = dict(instruments)
         self.sources: dict[str, SourceInstrument] = sources(instruments)
         self.matrices = matrices(instruments)
         self.triggers = dict(triggers or {})
         self._connect = connect
+        self._locks = locks
         self._sessions: dict[str, Session] = {}
         self._suspect: set[str] = set()  # the link failed: a new session comes first
         self._doubtful: set[str] = set()  # took part in what failed: a device clear comes first
@@ -69,11 +74,13 @@ class Rack:
             names.clear()
         try:
             for name in [*self.sources, *self.matrices]:
+                if self._locks is not None:
+                    self._locks.take(name)
                 self._sessions[name] = self._connect(name)
                 self._set_up(name)
             for matrix in self.matrices.values():
                 matrix.open_all()
-        except HilError as exc:
+        except BaseException as exc:  # also a Ctrl-C
             for name in list(self._sessions):
                 if self.instruments[name].identity is not None:
                     try:
@@ -87,8 +94,12 @@ class Rack:
     def _set_up(self, name: str) -> None:
         """Identify an instrument and bring it to a known state; from now on a reset is noticed."""
         instrument = self.instruments[name]
-        instrument.open(self._sessions[name])
+        instrument.open(self._sessions[name], self._claim)
         instrument.was_reset()
+
+    def _claim(self, name: str, identity: Identity) -> None:
+        if self._locks is not None:
+            self._locks.identified(name, identity)
 
     def _renew(self) -> None:
         """Set up what took part in a fault before it is used again; sources first."""
@@ -104,6 +115,8 @@ class Rack:
             session.close()
         self._sessions.clear()
         self.closed = None
+        if self._locks is not None:
+            self._locks.release()
 
     @property
     def transactions(self) -> int:
@@ -324,28 +337,7 @@ class Rack:
             HilError: an instrument could not be reached; the others are off.
         """
         self.aborted.set()
-        failures: list[HilError] = []
-
-        def one(name: str) -> None:
-            try:
-                session = self._connect(name)
-                try:
-                    self.sources[name].abort(session)
-                finally:
-                    session.close()
-            except HilError as exc:
-                failures.append(exc)
-
-        threads = [threading.Thread(target=one, args=(n,), daemon=True) for n in self.sources
-                   if n in self._sessions]  # fmt: skip
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(_ABORT_WAIT_S)
-        if any(thread.is_alive() for thread in threads):
-            failures.append(LinkError("an instrument does not answer the abort"))
-        if failures:
-            raise failures[0]
+        switch_off({n: s for n, s in self.sources.items() if n in self._sessions}, self._connect)
 
 
 def _on(points: frozenset[Crosspoint], matrix: str) -> frozenset[str]:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from hil.backend import Unfinished
 from hil.errors import HilError
+from hil.geometry import ArrayGeometry
 from hil.measurement import MeasurementBlock, Status, reading_index
+from hil.program import LineState, Phase
 from hil_drivers.instrument import ChannelReadings
 from hil_drivers.rig.job import Collector, Job
 from hil_drivers.rig.programs import Run
@@ -23,12 +25,14 @@ class UnderWay:
     Attributes:
         job: what it becomes.
         collector: its readings so far.
+        geometry: names its lines.
         done: runs that ended well and were collected.
         open: the run that was begun and has not ended well, if any; ``start_ns`` is its begin.
     """
 
     job: Job
     collector: Collector
+    geometry: ArrayGeometry
     done: list[Run] = field(default_factory=list)
     open: Run | None = None
     start_ns: int = 0
@@ -43,6 +47,20 @@ class UnderWay:
             self.collector.add(self.open, readings, self.start_ns)
             self.done.append(self.open)
         self.open = None
+
+    def place(self) -> str:
+        """Return in words where the block was: steps, instruments and lines that were driven."""
+        block = self.job.lowered.block
+        what = f"in a {Phase(block.phase).name} block"
+        if self.open is None:
+            return f"{what}, {len(self.done)} of {self.job.n_runs} runs done, none under way"
+        steps = self.open.steps
+        driven = (block.state[steps] == LineState.DRIVE) & (block.level_v[steps] != 0.0)
+        lines = [self.geometry.line_name(int(k)) for k in np.flatnonzero(driven.any(axis=0))]
+        return (
+            f"{what}, run {len(self.done) + 1} of {self.job.n_runs} (steps {steps.min()} to "
+            f"{steps.max()}) of {', '.join(self.open.programs)}; lines driven: {', '.join(lines)}"
+        )
 
     def _pulses(self, doubt_all: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return pulses of each driven step that ran, and that ran or may have run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import threading
@@ -77,7 +78,7 @@ class WireLog:
                     file.flush()
             except OSError as exc:
                 raise StoreError(f"wire log {path} cannot be written: {exc}") from exc
-            self._file.close()
+            self._seal()
             self._file, self.path = file, Path(path)
 
     def session(self, instrument: str, session: Session) -> LoggedSession:
@@ -100,9 +101,30 @@ class WireLog:
                 raise StoreError(f"wire log {self.path} cannot be written: {exc}") from exc
 
     def close(self) -> None:
-        """Close the file; idempotent."""
+        """Close the file and write its sha256 beside it; idempotent.
+
+        It goes on until the safe state after a run, when the run's stop record is written already;
+        so its digest has a file of its own, which ``sha256sum -c`` and ``verify`` of a run read.
+
+        Raises:
+            StoreError: the digest cannot be written.
+        """
         with self._lock:
-            self._file.close()
+            self._seal()
+
+    def _seal(self) -> None:
+        if self._file.closed:
+            return
+        self._file.close()
+        if self.path is None:
+            return
+        try:
+            with self.path.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            beside = self.path.with_name(f"{self.path.name}.sha256")
+            beside.write_bytes(f"{digest}  {self.path.name}\n".encode())
+        except OSError as exc:
+            raise StoreError(f"wire log {self.path} cannot be sealed: {exc}") from exc
 
     def __enter__(self) -> WireLog:
         return self
@@ -188,7 +210,11 @@ class LoggedSession:
 
     def clear(self) -> None:
         """Clear the device and log that."""
-        self._inner.clear()
+        try:
+            self._inner.clear()
+        except HilError as exc:
+            self._failed("clear", "", exc)
+            raise
         self._log.add(self._instrument, "clear")
 
     def close(self) -> None:
