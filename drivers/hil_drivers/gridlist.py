@@ -41,11 +41,12 @@ class GridList:
 def common_unit_s(channels: Mapping[str, Delivered], grid_s: float) -> float:
     """Return the largest unit in seconds that divides every width, gap and period.
 
-    The width of a pulse of 0 V does not count.
+    The width of a pulse of 0 V does not count unless it is measured: its reading has to be taken
+    before other channels end their pulses.
     """
     found = 0
     for d in channels.values():
-        pulsed = d.level_v != 0.0
+        pulsed = (d.level_v != 0.0) | d.measure
         period = np.round(d.period_s / grid_s).astype(np.int64)
         width = np.round(d.width_s[pulsed] / grid_s).astype(np.int64)
         found = int(np.gcd.reduce(np.concatenate([[found], period, width])))

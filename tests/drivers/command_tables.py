@@ -111,6 +111,7 @@ def unknown_tsp(driver: str, message: str) -> list[str]:
     )
     for arguments in re.findall(r"function\s+\w*\(([^)]*)\)", message):
         own |= {a.strip() for a in arguments.split(",")}
+    fields = _own_fields(message, own)
     bad = []
     for line in message.splitlines():
         code = re.sub(r'"[^"]*"', '""', line).strip()
@@ -126,16 +127,19 @@ def unknown_tsp(driver: str, message: str) -> list[str]:
             if root.startswith("hil_") or plain in ("smuX",):
                 ok = not rest or rest in tails
             elif root in own:
-                ok = not rest or rest in tails or rest in _FIELDS
+                ok = not rest or rest in tails or rest in fields
             else:
-                ok = plain in _FIELDS
+                ok = plain in fields
             if not ok:
                 bad.append(name)
     return bad
 
 
-#: Fields of our own tables in the uploaded script.
-_FIELDS = frozenset({"a", "b", "first", "last", "held", "measured", "held[N]", "measured[N]"})
+def _own_fields(message: str, own: set[str]) -> set[str]:
+    """Return the fields that a script gives its own tables, with and without an index."""
+    fields = set(re.findall(r"[{,]\s*(\w+)\s*=", message))
+    fields |= {f for root, f in re.findall(r"\b(\w+)\.(\w+)\s*=[^=]", message) if root in own}
+    return fields | {f"{f}[N]" for f in fields}
 
 
 def _tails(name: str) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 from command_tables import unknown_scpi, unknown_tsp
 from hil_drivers.gridlist import grid_lists
 from hil_drivers.keithley_2600b.lowering import deliver, segments
+from hil_drivers.keysight_b2900.lowering import lower
 from hil_drivers.lowering import PulseTable, channel_readings, quantise
 from hil_drivers.steps import ChannelCapabilities, ChannelSteps, Identity
 from hypothesis import given
@@ -124,3 +125,20 @@ def test_the_command_tables_find_invented_commands():
     assert unknown_tsp("keithley-2600b", "smua.source.levelz=0") == ["smua.source.levelz"]
     assert unknown_tsp("keithley-2600b", "smua.source.levelv=0 smua.abort()") == []
     assert unknown_tsp("keithley-707b", "channel.slam('1A01')") != []
+
+
+def test_a_line_sensed_at_0_v_is_measured_before_the_pulse_of_the_others_ends():
+    drive = ChannelSteps.build([0.2], 4e-3, 12e-3, repeat=3)
+    sense = ChannelSteps.build([0.0], 4e-3, 12e-3, repeat=3, measure=True, compliance_a=1e-3)
+    channels = {
+        name: quantise(steps, WIDE, "x", level_resolution_v=0.0)
+        for name, steps in (("drive", drive), ("sense", sense))
+    }
+    alone = {name: grid_lists({name: d}, grid_s=1e-3, shortest_unit_s=1e-3, longest_list=10**6,
+                              most_points=10**6, name="x")[name]
+             for name, d in channels.items()}  # fmt: skip
+    ends = (alone["sense"].pulse_point + 1) * alone["sense"].unit_s
+    assert ends == pytest.approx([4e-3, 16e-3, 28e-3])
+    assert alone["sense"].unit_s == alone["drive"].unit_s
+    plan = lower({"1": drive, "2": sense}, "B2902A", "smu")["2"]
+    assert plan.acquire_delay_s + plan.delivered.aperture_s < 4e-3

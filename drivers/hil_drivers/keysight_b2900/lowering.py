@@ -98,7 +98,7 @@ def lower(programs: Mapping[str, ChannelSteps], model: str, name: str) -> dict[s
 
 def _uniform_width(d: Delivered) -> float | None:
     """The one width of all pulses of a uniform train (its period = held), None when it is not."""
-    widths = d.width_s[d.level_v != 0.0]
+    widths = d.width_s[(d.level_v != 0.0) | d.measure]
     if not np.allclose(d.period_s, d.period_s[0], rtol=RELATIVE, atol=0):
         return None
     if not widths.size:
