@@ -71,8 +71,9 @@ def _one_driven(
     d = drive[step]
     g = -current_a[use] / level[step, d]
     sums, counts = np.zeros((n, n)), np.zeros((n, n))
-    np.add.at(sums, (d, sensed), g)
-    np.add.at(counts, (d, sensed), 1.0)
+    known = np.isfinite(g)  # a reading that overflowed says nothing of its neighbours
+    np.add.at(sums, (d[known], sensed[known]), g[known])
+    np.add.at(counts, (d[known], sensed[known]), 1.0)
     measured = sums / np.maximum(counts, 1.0)
     held = np.zeros((n, n))
     held[d] = held_at[step]
@@ -102,7 +103,7 @@ def _several_driven(
     n = np.maximum(np.count_nonzero(others, axis=1), 1)
     across = np.where(own_v > 0.0, own_v, others.sum(axis=1) / n)
     total = np.zeros((level.shape[0], int(rows.pulse.max()) + 1))
-    np.add.at(total, (rows.step, rows.pulse), current_a)
+    np.add.at(total, (rows.step, rows.pulse), np.nan_to_num(current_a))
     shared = np.abs(total[rows.step, rows.pulse]) / n * ((others > 0.0) @ ohm) / n
     drop = np.abs(current_a) * ohm[rows.line] + np.where(own_v > 0.0, 0.0, shared)
     usable = (across > 0.0) & (drop < _MOST * across)

@@ -163,11 +163,9 @@ class Calibration(_Model):
 
     def facts(self) -> dict[str, Any]:
         """Return what a run notes of it: file, hash, dates, instruments."""
+        shown = self.model_dump(mode="json", include={"date", "array", "instruments", "steps"})
         return {
-            "file": None if self._file is None else str(self._file),
-            "sha256": self.sha256, "date": self.date.isoformat(), "array": self.array,
-            "instruments": {k: v.model_dump() for k, v in self.instruments.items()},
-            "steps": {k: v.isoformat() for k, v in self.steps.items()},
+            "file": None if self._file is None else str(self._file), "sha256": self.sha256, **shown
         }  # fmt: skip
 
     def check(self, instruments: Mapping[str, Instrument]) -> list[str]:

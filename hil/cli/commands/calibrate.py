@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -143,7 +143,7 @@ def calibrate(
                 "at a time, and --from the file of the step before", field="--yes",
             )  # fmt: skip
         for fixture in work.run():
-            _connect(output, rig, fixture, yes)
+            _connect(output, rig, fixture, yes, guard.check)
     guard.check()
     if path is None:
         raise ConfigError("give a name", field="--output")
@@ -176,7 +176,9 @@ def _announce(output: Output, work: Work) -> None:
         output.say(f"  {line}")
 
 
-def _connect(output: Output, rig: OpenRig, fixture: Fixture, yes: bool) -> None:
+def _connect(
+    output: Output, rig: OpenRig, fixture: Fixture, yes: bool, check: Callable[[], None]
+) -> None:
     """Have a fixture connected: by the virtual bench, or by a person who is asked to."""
     if rig.bench is not None:
         output.say(f"{fixture.step}: virtual bench: {fixture.text}")
@@ -185,11 +187,13 @@ def _connect(output: Output, rig: OpenRig, fixture: Fixture, yes: bool) -> None:
     output.say(f"{fixture.step}: outputs are off and relays open")
     output.say(f"{fixture.step}: {fixture.text}")
     if not yes:
-        _ask("press Enter when it is connected (Ctrl-C ends without a file) ")
+        _ask("press Enter when it is connected (Ctrl-C ends without a file) ", check)
 
 
-def _ask(prompt: str) -> str:
+def _ask(prompt: str, check: Callable[[], None] = lambda: None) -> str:
     """Return a line from standard input; a signal ends the wait at once.
+
+    ``check`` raises when a stop was asked for already.
 
     Raises:
         ConfigError: there is nobody to answer.
@@ -197,8 +201,9 @@ def _ask(prompt: str) -> str:
     """
     from hil.errors import ConfigError
 
-    print(prompt, end="", file=sys.stderr, flush=True)
     with _interruptible():
+        check()  # a signal that came before is not lost
+        print(prompt, end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
     if not line:
         raise ConfigError("nobody answers (standard input has ended); give --reference and --yes")

@@ -76,6 +76,7 @@ def explain(
                 "backend": session.backend_name, "protocol": procedure.name,
                 "kind": procedure.kind, "adaptive": procedure.adaptive, "cell": chosen,
                 "notes": notes, "events": listed, "picture": plot,
+                **({"plan": plan} if plan else {}),
             }
         )  # fmt: skip
 
