@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 from benches import STATIONS, on_bench, station_of
+from command_log import CommandLog
 
 from hil.testing import BackendContract
 
@@ -21,16 +22,38 @@ class OnBench(BackendContract):
     @pytest.fixture(autouse=True)
     def _benches(self):
         with ExitStack() as stack:
-            self.stack, self.benches = stack, {}
+            self.stack, self.benches, self.logs = stack, {}, []
             yield
             for bench in self.benches.values():
                 assert not bench.incidents
+            for log in self.logs:
+                assert log.invented == []
 
     def make(self, limits=None):
-        station = station_of(STATIONS[self.kind]())
-        backend, bench = self.stack.enter_context(on_bench(station, seed=4, limits=limits))
+        return self.enter(STATIONS[self.kind](), limits)
+
+    def enter(self, text, limits, **options):
+        """Return (backend, operating point) of a station whose messages are looked up."""
+        station = station_of(text)
+        self.logs.append(CommandLog({i.name: i.driver for i in station.instrument}))
+        backend, bench = self.stack.enter_context(
+            on_bench(station, seed=4, limits=limits, wire_log=self.logs[-1], **options)
+        )
         self.benches[id(backend)] = bench
         return backend, station.drive.operating_point()
+
+    def break_midway(self, backend):
+        faults = self.benches[id(backend)].faults["smu"]
+        runs = []
+
+        def before(message):
+            if message.startswith(b"hil_run("):
+                runs.append(message)
+                if len(runs) == 3:
+                    faults.queue_error = (802, "OUTPUT blocked by interlock")
+
+        faults.before = before
+        return True
 
     def outputs_on(self, backend):
         outputs = self.benches[id(backend)].outputs().values()
@@ -47,6 +70,9 @@ class TestPulseGeneratorAndSmu(OnBench):
 
 class TestChannelPerLine(OnBench):
     kind = "c"
+
+    def break_midway(self, backend):
+        return False  # every block is one run
 
 
 class TestBiasSupplies(OnBench):
