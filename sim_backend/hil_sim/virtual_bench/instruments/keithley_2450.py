@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from hil_sim.virtual_bench.bench import Bench
 
 _AMPS: Final = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-METER: Final = SourceMeter((0.02, 0.2, 2.0, 20.0, 200.0), _AMPS, 4e4, 1e6, 1.05, 9.9e37)
+_HIGH_CURRENT: Final = ((0.2, 2.0, 7.0, 10.0, 20.0, 100.0), (*_AMPS[2:], 4.0, 5.0, 7.0))
+#: By model (specifications of each).
+METERS: Final = {
+    model: SourceMeter(volts, amps, 4e4, 1e6, 1.05, 9.9e37)
+    for model, (volts, amps) in {
+        "2450": ((0.02, 0.2, 2.0, 20.0, 200.0), _AMPS), "2460": _HIGH_CURRENT,
+        "2461": _HIGH_CURRENT, "2470": ((0.2, 2.0, 20.0, 200.0, 1000.0), _AMPS),
+    }.items()
+}  # fmt: skip
 DEFAULT_BUFFERS: Final = ("defbuffer1", "defbuffer2")
 MAX_LIST: Final = 100
 # Source status of a reading: buffer.STAT_LIMIT and STAT_OUTPUT (2450-901-01).
@@ -49,9 +57,20 @@ class Keithley2450(ScpiPersonality):
         self.planned: Callable[[], None] | None = None
         self.blocks = TriggerBlocks(self)
         super().__init__(bench, name, settings)
-        self.smu = SmuChannel(self, "1", METER)
+        self.smu = SmuChannel(self, "1", self.meter)
         self.terminals["1"] = self.smu.terminal
         self._set_up()
+
+    @property
+    def meter(self) -> SourceMeter:
+        """Ranges of the model."""
+        return METERS[self.model]
+
+    @property
+    def top(self) -> dict[str, float]:
+        """Largest level and limit of voltage and current."""
+        return {"VOLT": self.meter.ranges_v[-1] * self.meter.overrange,
+                "CURR": self.meter.ranges_a[-1] * self.meter.overrange}  # fmt: skip
 
     def identity(self) -> str:
         """Return the answer to ``*IDN?``."""
@@ -84,7 +103,7 @@ class Keithley2450(ScpiPersonality):
         keyword("SCPI", "TSP", "SCPI2400")(parameters[0] if parameters else "")
 
     def _set_up(self) -> None:
-        self.smu.reset(1.05e-4, 0.02)
+        self.smu.reset(1.05e-4, self.meter.ranges_v[0])
         self.function, self.listed, self.planned = "CURR", np.zeros(1), None
         self.buffers = {b: [] for b in DEFAULT_BUFFERS}
         self._apply()
@@ -111,7 +130,7 @@ class Keithley2450(ScpiPersonality):
     def _level(self, key: str, *_: int) -> None:
         level, terminal = self.value(f"level {key}", 1), self.smu.terminal
         fixed = key == "VOLT" and not self.value("auto VOLT", 1)
-        if fixed and abs(level) > terminal.range_v * METER.overrange:
+        if fixed and abs(level) > terminal.range_v * self.meter.overrange:
             self.values["level VOLT", (1,)] = terminal.level_v
             raise ScpiError(-222, "Parameter data out of range")
         self._apply()
@@ -139,10 +158,10 @@ class Keithley2450(ScpiPersonality):
         self.function = keyword("VOLTage", "CURRent", "RESistance")(name)
 
     def _list(self, *arguments: Any) -> None:
-        self.listed = numbers(-210.0, 210.0, MAX_LIST)(arguments[-1])
+        self.listed = numbers(-self.top["VOLT"], self.top["VOLT"], MAX_LIST)(arguments[-1])
 
     def _append(self, *arguments: Any) -> None:
-        more = numbers(-210.0, 210.0, MAX_LIST)(arguments[-1])
+        more = numbers(-self.top["VOLT"], self.top["VOLT"], MAX_LIST)(arguments[-1])
         self.listed = np.concatenate([self.listed, more])
         if self.listed.size > 2500:
             self.listed = self.listed[:2500]

@@ -18,15 +18,16 @@ def add_commands(self: Keithley2450) -> None:
              put=lambda p: self._language(p))  # fmt: skip
     s(":SOURce#:FUNCtion[:MODE]", "func", keyword("VOLTage", "CURRent"), "VOLT",
       lambda _: self._apply())  # fmt: skip
-    for axis, top in (("VOLTage", 210.0), ("CURRent", 1.05)):
+    for axis in ("VOLTage", "CURRent"):
         key = axis[:4]
+        top, other = self.top[key], self.top["CURR" if key == "VOLT" else "VOLT"]
         s(f":SOURce#:{axis}[:LEVel][:IMMediate][:AMPLitude]", f"level {key}", real(-top, top),
           0.0, partial(self._level, key))  # fmt: skip
-        s(f":SOURce#:{axis}:RANGe", f"range {key}", real(-top, top), 0.02,
+        s(f":SOURce#:{axis}:RANGe", f"range {key}", real(-top, top), self.meter.ranges_v[0],
           partial(self._range, key))  # fmt: skip
         s(f":SOURce#:{axis}:RANGe:AUTO", f"auto {key}", boolean, True,
           lambda _: self._apply())  # fmt: skip
-        limit = ("ILIMit", 1.05, 1.05e-4) if key == "VOLT" else ("VLIMit", 210.0, 21.0)
+        limit = ("ILIMit", other, 1.05e-4) if key == "VOLT" else ("VLIMit", other, 21.0)
         s(f":SOURce#:{axis}:{limit[0]}[:LEVel]", f"limit {key}", real(1e-9, limit[1]), limit[2],
           lambda _: self._apply())  # fmt: skip
         self.add(f":SOURce#:{axis}:{limit[0]}[:LEVel]:TRIPped",

@@ -237,6 +237,7 @@ class KeysightB2900(ScpiPersonality):
         if source.startswith("EXT"):
             return self.bench.bus[int(source[3:])]
         return self._bus_event() if source == "BUS" else 0
+        wires: list[tuple[int, int]] = []
 
     def _bus_event(self) -> int:
         return self.bench.bus[0]
@@ -250,7 +251,10 @@ class KeysightB2900(ScpiPersonality):
         measure_at = self.value("ACQ DELay", n)
         width = float(self.value("pulse width", n)) if pulsed else 0.0
         tick, sourced, measured, ended = self.timing[n]
+            if self.value("arm tout", n):
+                wires.append((smu.events[0], self._external("arm tout line", n)))
         begin = smu.events[0]
+        self.bench.engine.wires[self.name] = wires
         trigger = self._external("TRAN SOURce", n)
         if trigger:
             timers.append(Timer(trigger, tick, (0.0,), 1))

@@ -100,6 +100,11 @@ def add_commands(self: KeysightB2900) -> None:
 
 
 def _layers(self: KeysightB2900, layer: str) -> None:
+    s(":SOURce#:DIGital:EXTernal#[:FUNCtion]", "external line",
+      keyword("DIO", "DINPut", "HVOLtage", "TINPut", "TOUTput"), "DIO")  # fmt: skip
+    # Trigger output when the arm layer is entered from idle: the channel begins.
+    s(":ARM#:TRANsient[:LAYer]:TOUTput[:STATe]", "arm tout", boolean, False)
+    s(":ARM#:TRANsient[:LAYer]:TOUTput:SIGNal", "arm tout line", keyword(*_SOURCES[-14:]), "EXT1")
     """Trigger settings; ``:ALL`` and none set the transient and the acquire layer."""
     names = {"": ("TRAN", "ACQ"), ":ALL": ("TRAN", "ACQ"), ":TRANsient": ("TRAN",),
              ":ACQuire": ("ACQ",)}[layer]  # fmt: skip
