@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import typer
 
 from hil.cli import failures
-from hil.cli.commands import COMMANDS
+from hil.cli.commands import COMMANDS, GROUPS
+from hil.cli.groups import DefaultGroup
 from hil.cli.output import JSON_FLAG
 from hil.errors import HilError
 
@@ -38,6 +39,14 @@ def _app() -> typer.Typer:
     )  # fmt: skip
     for name, function in COMMANDS.items():
         app.command(name)(function)
+    for name, (text, commands) in GROUPS.items():
+        group = typer.Typer(
+            help=text, cls=DefaultGroup, rich_markup_mode=None, no_args_is_help=True,
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        )  # fmt: skip
+        for inner, function in commands.items():
+            group.command(inner)(function)
+        app.add_typer(group, name=name)
 
     @app.callback()
     def root(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -73,6 +74,26 @@ class StopGuard:
         # C code is lost there. Only the closing of the run, which is short, is never cut off.
         if not _closing(frame):
             raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible(consequence: str) -> Iterator[None]:
+    """Let the first signal end the ``with`` block as RunInterrupted, which says ``consequence``.
+
+    For commands that drive nothing in this process.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        raise RunInterrupted(f"stopped; {consequence}") from exc
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _closing(frame: FrameType | None) -> bool:

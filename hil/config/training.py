@@ -26,6 +26,9 @@ class DatasetTable(Table):
     ``digits`` is shipped; ``mnist`` needs ``folder`` with the four IDX files (``.gz`` or not);
     ``npz`` needs ``file`` with x_train, y_train and perhaps x_test, y_test. Paths are relative to
     the training file.
+
+    With ``validation_share`` that share of every class of the training part is held back and takes
+    the test part's place: settings are chosen on it, and the test part is not looked at.
     """
 
     kind: Literal["digits", "mnist", "npz"] = "digits"
@@ -34,6 +37,7 @@ class DatasetTable(Table):
     classes: Annotated[int, Field(strict=True, ge=2, le=2048)] | None = None
     test_share: Part = 0.2  #: of every class, where the data set has no test part of its own
     split_seed: Index = 0
+    validation_share: Part | None = None
     train_limit: Count | None = None  #: only the first samples of the training part
     test_limit: Count | None = None
 

@@ -74,6 +74,18 @@ class Dataset:
             self.y_test[:test], self.n_classes,
         )  # fmt: skip
 
+    def validating(self, share: float, seed: int) -> Dataset:
+        """Return the training part split in two: ``share`` of every class takes the test's place.
+
+        Raises:
+            ConfigError: the share leaves a part empty.
+        """
+        train, held = stratified_split(self.y_train, share, seed)
+        return Dataset(
+            self.name, self.x_train[train], self.y_train[train], self.x_train[held],
+            self.y_train[held], self.n_classes,
+        )  # fmt: skip
+
 
 def _inputs(field: str, values: Any) -> NDArray[np.float64]:
     try:

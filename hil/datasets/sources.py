@@ -42,6 +42,8 @@ def load_dataset(training: Training) -> Dataset:
         )  # fmt: skip
     else:
         dataset = load_digits(table.test_share, table.split_seed)
+    if table.validation_share is not None:
+        dataset = dataset.validating(table.validation_share, table.split_seed)
     return dataset.limited(table.train_limit, table.test_limit)
 
 

@@ -203,3 +203,14 @@ def test_a_training_file_names_its_data_set_and_its_limits(tmp_path):
     dataset = load_dataset(training)
     assert len(dataset.x_train) == 5
     assert isinstance(dataset, Dataset)
+
+
+def test_validation_part_comes_from_the_training_part_only():
+    whole = load_digits()
+    held = whole.validating(0.25, seed=3)
+    assert len(held.x_train) + len(held.x_test) == len(whole.x_train)
+    assert held.x_test.shape[0] == pytest.approx(len(whole.x_train) / 4, abs=6)
+    test_rows = {row.tobytes() for row in whole.x_test}
+    train_rows = {row.tobytes() for row in whole.x_train}
+    assert all(row.tobytes() in train_rows for row in held.x_test)
+    assert not any(row.tobytes() in test_rows - train_rows for row in held.x_test)

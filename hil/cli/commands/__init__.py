@@ -16,6 +16,7 @@ from hil.cli.commands.init import init
 from hil.cli.commands.run import run
 from hil.cli.commands.schema import schema
 from hil.cli.commands.show import show
+from hil.cli.commands.study import STUDY
 from hil.cli.commands.train import train
 
 COMMANDS: Final[dict[str, Callable[..., None]]] = {
@@ -27,8 +28,13 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "run": run,
     "train": train,
     "show": show,
-    "bench": bench,
     "calibrate": calibrate,
+    "bench": bench,
     "schema": schema,
     "doctor": doctor,
+}
+
+#: Groups of commands: name -> (help, commands). The first command is the one meant by default.
+GROUPS: Final[dict[str, tuple[str, dict[str, Callable[..., None]]]]] = {
+    "study": ("Sweep fields over many runs: `hil study FILE`, `hil study show FOLDER`.", STUDY),
 }

@@ -12,7 +12,7 @@ import typer
 from hil.cli.options import ArrayName, AsJson, quantity_of
 from hil.cli.output import Output
 
-Kind = Literal["station", "protocol", "device", "training"]
+Kind = Literal["station", "protocol", "device", "training", "study"]
 
 #: Exit code when a line has no contact: the rig is there, but not as it should be.
 NO_CONTACT: Final = 5
@@ -22,6 +22,7 @@ _MARKS: Final[dict[Kind, frozenset[str]]] = {
     "station": frozenset({"array", "wiring", "instrument", "limits", "twin"}),
     "training": frozenset({"dataset", "network", "rule", "schedule", "characterise"}),
     "device": frozenset({"model", "range"}),
+    "study": frozenset({"grid", "case", "tune", "seeds", "set"}),
 }
 
 
@@ -211,9 +212,19 @@ def _training(path: Path) -> str:
     return f"{training.name}, {training.dataset.kind}, {training.rule.method}"
 
 
+def _study(path: Path) -> str:
+    from hil.study.file import load_study
+    from hil.study.points import Planner
+
+    study = load_study(path)
+    Planner(study).check()
+    return f"{study.name}, {study.n_points} runs"
+
+
 _CHECKS: Final[dict[Kind, Callable[[Path], str]]] = {
     "station": _station,
     "protocol": _protocol,
     "device": _device,
     "training": _training,
+    "study": _study,
 }

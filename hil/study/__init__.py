@@ -1,0 +1,1 @@
+"""Studies: many ordinary runs over swept fields, local or on a cluster, resumed where they stop."""
