@@ -82,13 +82,11 @@ def reading_index(
     block: PulseBlock,
 ) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.uint32]]:
     """Return (step, line, pulse) of every reading that ``block`` promises, in order."""
-    steps, lines, pulses = [], [], []
-    for step in np.flatnonzero(block.sense.any(axis=1) & (block.repeat > 0)):
-        sensed = np.flatnonzero(block.sense[step])
-        repeat = int(block.repeat[step])
-        steps.append(np.full(repeat * sensed.size, step, dtype=np.int32))
-        lines.append(np.tile(sensed, repeat).astype(np.int16))
-        pulses.append(np.repeat(np.arange(repeat, dtype=np.uint32), sensed.size))
-    if not steps:
-        return np.empty(0, np.int32), np.empty(0, np.int16), np.empty(0, np.uint32)
-    return np.concatenate(steps), np.concatenate(lines), np.concatenate(pulses)
+    pair_step, pair_line = np.nonzero(block.sense)
+    sensed = np.bincount(pair_step, minlength=block.n_steps)
+    count = sensed * block.repeat
+    step = np.repeat(np.arange(block.n_steps), count)
+    within = np.arange(step.size) - np.repeat(np.cumsum(count) - count, count)
+    pulse, rank = np.divmod(within, sensed[step])
+    line = pair_line[(np.cumsum(sensed) - sensed)[step] + rank]
+    return step.astype(np.int32), line.astype(np.int16), pulse.astype(np.uint32)

@@ -183,6 +183,16 @@ class ChannelSteps:
     def __len__(self) -> int:
         return len(self.level_v)
 
+    def equals(self, other: ChannelSteps) -> bool:
+        """Return whether the other does the same."""
+        if self is other:
+            return True
+        scalars = (self.compliance_a, self.range_a, self.aperture_s)
+        return scalars == (other.compliance_a, other.range_a, other.aperture_s) and all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("level_v", "width_s", "period_s", "repeat", "measure")
+        )
+
     @property
     def n_pulses(self) -> int:
         """Pulses of the run, repeats expanded."""

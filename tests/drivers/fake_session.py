@@ -110,6 +110,9 @@ class FakeSession:
         self._note(message)
         return np.zeros(count)
 
+    def read_binary(self, count: int, dtype: str, timeout_s: float = 1.0):
+        return np.zeros(count)
+
     def clear(self) -> None:
         self.log.append("<clear>")
 

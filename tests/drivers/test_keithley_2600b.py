@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from golden_files import check
 from hil_drivers.instrument import ChannelSteps, SyncPlan, SyncRole
 from hil_drivers.keithley_2600b import Keithley2600B
-from hil_drivers.keithley_2600b.lowering import lower
+from hil_drivers.keithley_2600b.lowering import deliver, lower
 from hil_drivers.transport import ReplaySession
 from hil_drivers.tsp import script
 from lua_50 import too_new
@@ -36,7 +37,7 @@ OPENING = [
     ("*IDN?", IDN),
     (RESET, None),
     (SCRIPT, None),
-    ("print(hil_version,localnode.linefreq)", "1.00000e+00\t5.00000e+01"),
+    ("print(hil_version,localnode.linefreq)", "2.00000e+00\t5.00000e+01"),
     NO_ERROR,
 ]
 OFF = (
@@ -62,26 +63,40 @@ def opened(exchanges):
 
 
 def message(programs=WRITE_AND_READ, sync=None):
-    return lower(programs, sync or SyncPlan(), "2602B", 50.0, "smu").message
+    return lowered(programs, sync).message
 
 
-def test_a_run_takes_three_messages_for_one_measured_channel():
+def lowered(programs, sync=None, model="2602B", **how):
+    delivered = deliver(programs, model, 50.0, "smu")
+    return lower(delivered, sync or SyncPlan(), model, 50.0, "smu", **how)
+
+
+def started(run, programs=WRITE_AND_READ):
+    """Return what starts the run: the upload and the call in one message."""
+    return f"{message(programs)}\nhil_run({run})", None
+
+
+def ended(text, *blocks):
+    """Return the line that ends a run and the blocks of readings that follow it."""
+    return [(None, text), *((None, block) for block in blocks)]
+
+
+def test_a_run_takes_one_message():
     block = np.zeros((7, 2), "<f4")
     block[:, 0] = [1e-5, 2e-5, 3e-5, 4e-6, 5e-5, 6e-5, 7e-6]
     block[1, 1] = 0x40
     block[6, 1] = 0x40
     smu, session = opened([
-        (message(), None),
-        ("hil_run(1)", None),
-        (None, "hil\t1.00000e+00\t0.00000e+00\t0.00000e+00\t7.00000e+00\t0.00000e+00\tok"),
-        ("printbuffer(1,7,smua.nvbuffer1.readings,smua.nvbuffer1.statuses)", block.ravel()),
+        started(1),
+        *ended("hil\t1.00000e+00\t0.00000e+00\t0.00000e+00\t7.00000e+00\t0.00000e+00\tok",
+               block.ravel()),
     ])  # fmt: skip
     before = smu.transactions
     smu.load(WRITE_AND_READ)
     smu.start()
     smu.wait(1.0)
     readings = smu.collect()
-    assert smu.transactions - before == 3 == smu.estimate(WRITE_AND_READ).transactions
+    assert smu.transactions - before == 1 == smu.estimate(WRITE_AND_READ).transactions
     session.finish()
     a = readings["a"]
     assert set(readings) == {"a"}
@@ -95,6 +110,31 @@ def test_a_run_takes_three_messages_for_one_measured_channel():
     assert a.tripped_steps == (0,)
 
 
+def test_what_the_instrument_holds_is_not_sent_again_until_a_run_fails():
+    end = ended("hil\t{}\t0\t0\t0\t0\t{}")[0][1]
+    other = {"b": WRITE_AND_READ["b"]}
+    smu, session = opened([
+        started(1), (None, end.format(1, "ok")),
+        ("hil_run(2)", None), (None, end.format(2, "ok")),
+        started(3, other), (None, end.format(3, "ok")),
+        started(4), (None, end.format(4, "failed")),
+        started(5), (None, end.format(5, "ok")),
+    ])  # fmt: skip
+    for programs in (WRITE_AND_READ, WRITE_AND_READ, other):
+        smu.load(programs)
+        smu.start()
+        smu.wait(1.0)
+    smu.load(WRITE_AND_READ)
+    smu.start()
+    with pytest.raises(InstrumentError, match="failed"):
+        smu.wait(1.0)
+    again = {c: replace(steps) for c, steps in WRITE_AND_READ.items()}  # equal, another object
+    smu.load(again)
+    smu.start()
+    smu.wait(1.0)
+    session.finish()
+
+
 def test_the_upload_is_the_reviewed_one():
     check("keithley_2600b_write_and_read.tsp", message())
 
@@ -105,10 +145,26 @@ def test_the_upload_with_short_writes_and_held_reads_is_the_reviewed_one():
                                 [1e-3, 5e-3, 1e-3, 5e-3], measure=[False, True, False, True],
                                 compliance_a=1e-3, range_a=1e-4, aperture_s=1e-3),
     }  # fmt: skip
-    plan = lower(programs, SyncPlan(), "2636B", 50.0, "smu")
+    plan = lowered(programs, model="2636B", same_period=True)
     assert len(plan.segments) == 4
     assert plan.taken["a"].tolist() == [False, True, False, True]
     check("keithley_2600b_four_sweeps.tsp", plan.message)
+
+
+def test_the_upload_of_a_train_with_reads_is_one_sweep_and_the_reviewed_one():
+    n = 3
+    programs = {
+        "a": ChannelSteps.build([0.2, *[0.75, 0.2] * n], [2e-3, *[200e-6, 2e-3] * n],
+                                [2.1e-3, *[300e-6, 2.1e-3] * n], compliance_a=1e-3),
+        "b": ChannelSteps.build([0.0, *[-0.75, 0.0] * n], [2e-3, *[200e-6, 2e-3] * n],
+                                [2.1e-3, *[300e-6, 2.1e-3] * n], compliance_a=1e-3,
+                                measure=[True, *[False, True] * n], range_a=1e-4, aperture_s=1e-3),
+    }  # fmt: skip
+    plan = lowered(programs, model="2636B")
+    assert len(plan.segments) == 1
+    assert plan.taken["b"].tolist() == [True, *[False, True] * n]
+    assert not plan.taken["a"].any()
+    check("keithley_2600b_train.tsp", plan.message)
 
 
 @pytest.mark.parametrize("role", list(SyncRole))
@@ -155,12 +211,10 @@ def test_errors_left_by_the_reset_are_raised():
 def test_an_error_in_the_middle_of_a_run_is_raised_and_the_readings_are_still_there():
     block = np.array([1e-5, 0, 2e-5, 0, 3e-5, 0, 4e-6, 0], "<f4")
     smu, session = opened([
-        (message(), None),
-        ("hil_run(1)", None),
-        (None, "hil\t1\t0\t1\t4\t0\tok"),
+        started(1),
+        *ended("hil\t1\t0\t1\t4\t0\tok", block),
         ("print(errorqueue.next())", "5.00700e+03\tSomething\t2.0\t1.0"),
         NO_ERROR,
-        ("printbuffer(1,4,smua.nvbuffer1.readings,smua.nvbuffer1.statuses)", block),
     ])  # fmt: skip
     smu.load(WRITE_AND_READ)
     smu.start()
@@ -174,9 +228,7 @@ def test_an_error_in_the_middle_of_a_run_is_raised_and_the_readings_are_still_th
 
 def test_a_failure_of_the_script_itself_is_an_instrument_error():
     smu, _ = opened([
-        (message(), None),
-        ("hil_run(1)", None),
-        (None, "hil\t1\t0\t0\t0\t0\tattempt to call a nil value"),
+        started(1), (None, "hil\t1\t0\t0\t0\t0\tattempt to call a nil value"),
     ])  # fmt: skip
     smu.load(WRITE_AND_READ)
     smu.start()
@@ -187,7 +239,7 @@ def test_a_failure_of_the_script_itself_is_an_instrument_error():
 
 def test_the_answer_of_another_run_is_refused():
     smu, _ = opened([
-        (message(), None), ("hil_run(1)", None), (None, "hil\t7\t0\t0\t7\t0\tok"),
+        started(1), (None, "hil\t7\t0\t0\t7\t0\tok"),
     ])  # fmt: skip
     smu.load(WRITE_AND_READ)
     smu.start()
@@ -197,7 +249,7 @@ def test_the_answer_of_another_run_is_refused():
 
 def test_an_output_that_stays_on_is_a_readback_error():
     smu, _ = opened([
-        (message(), None), ("hil_run(1)", None), (None, "hil\t1\t1\t0\t7\t0\tok"),
+        started(1), *ended("hil\t1\t1\t0\t7\t0\tok", np.zeros(14, "<f4")),
     ])  # fmt: skip
     smu.load(WRITE_AND_READ)
     smu.start()
@@ -209,8 +261,7 @@ def test_overflows_become_nan_with_a_status():
     block = np.array([9.91e37, 0, -9.9e37, 0x40], "<f4")
     programs = {"a": ChannelSteps.build([0.1, 0.1], 1e-3, 2e-3, measure=True, compliance_a=1e-4)}
     smu, _ = opened([
-        (message(programs), None), ("hil_run(1)", None), (None, "hil\t1\t0\t0\t2\t0\tok"),
-        ("printbuffer(1,2,smua.nvbuffer1.readings,smua.nvbuffer1.statuses)", block),
+        started(1, programs), *ended("hil\t1\t0\t0\t2\t0\tok", block),
     ])  # fmt: skip
     smu.load(programs)
     smu.start()
@@ -223,8 +274,8 @@ def test_overflows_become_nan_with_a_status():
 def test_a_follower_is_armed_when_start_returns_and_is_waited_for_by_a_message():
     sync = SyncPlan(SyncRole.FOLLOWER, "3")
     smu, session = opened([
-        (message(sync=sync), None), ("hil_follow(1)", "armed\t1.00000e+00"),
-        ("hil_finish(1)", "hil\t1\t0\t0\t7\t0\tok"),
+        (f"{message(sync=sync)}\nhil_follow(1)", "armed\t1.00000e+00"),
+        ("hil_finish(1)", "hil\t1\t0\t0\t7\t0\tok"), (None, np.zeros(14, "<f4")),
     ])  # fmt: skip
     smu.load(WRITE_AND_READ, sync)
     smu.start()
@@ -234,7 +285,7 @@ def test_a_follower_is_armed_when_start_returns_and_is_waited_for_by_a_message()
 
 def test_a_follower_that_is_not_armed_is_a_link_error():
     sync = SyncPlan(SyncRole.FOLLOWER, "3")
-    smu, _ = opened([(message(sync=sync), None), ("hil_follow(1)", "armed\t4")])
+    smu, _ = opened([(f"{message(sync=sync)}\nhil_follow(1)", "armed\t4")])
     smu.load(WRITE_AND_READ, sync)
     with pytest.raises(LinkError, match="to be armed"):
         smu.start()
@@ -250,7 +301,7 @@ def test_safe_twice_says_the_same_and_reads_back():
 
 def test_safe_while_a_run_is_on_clears_and_aborts_first():
     smu, session = opened([
-        (message(), None), ("hil_run(1)", None),
+        started(1),
         ("<clear>", None), ("abort", None), (OFF, None), (OUTPUTS, "0\t0"),
     ])  # fmt: skip
     smu.load(WRITE_AND_READ)
@@ -311,7 +362,7 @@ def test_a_common_start_refuses_a_run_of_several_sweeps():
 
 def test_without_period_lists_a_sweep_ends_where_the_period_changes():
     steps = {"a": ChannelSteps.build([1.0] * 4, 1e-3, [2e-3, 2e-3, 5e-3, 2e-3], compliance_a=1e-3)}
-    plan = lower(steps, SyncPlan(), "2602B", 50.0, "smu", same_period=True)
+    plan = lowered(steps, same_period=True)
     assert [(p.first, p.last) for p in plan.segments] == [(0, 1), (2, 2), (3, 3)]
     split = Keithley2600B("smu", {"period_lists": False})
     whole = Keithley2600B("smu")
@@ -323,7 +374,7 @@ def test_digital_lines_are_checked():
     with pytest.raises(LimitError, match="1 … 14"):
         message(WRITE_AND_READ, SyncPlan(SyncRole.MASTER, "15"))
     with pytest.raises(LimitError, match="no digital I/O"):
-        lower(WRITE_AND_READ, SyncPlan(SyncRole.MASTER, "1"), "2604B", 50.0, "smu")
+        lowered(WRITE_AND_READ, SyncPlan(SyncRole.MASTER, "1"), "2604B")
 
 
 def test_levels_come_back_on_the_grid_of_their_range():
@@ -341,7 +392,7 @@ def test_a_timeout_of_a_run_is_passed_on():
             raise LinkTimeout("no answer", "x")
 
     smu = Keithley2600B("smu")
-    session = Late("x", ReplaySession.of([*OPENING, (message(), None), ("hil_run(1)", None)])._left)
+    session = Late("x", ReplaySession.of([*OPENING, started(1)])._left)
     smu.open(session)
     smu.load(WRITE_AND_READ)
     smu.start()

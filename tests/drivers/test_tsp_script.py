@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hil_drivers.instrument import ChannelSteps, SyncPlan, SyncRole
-from hil_drivers.keithley_2600b.lowering import lower
+from hil_drivers.keithley_2600b.lowering import deliver, lower
 from hil_drivers.tsp import script
 
 lua51 = pytest.importorskip("lupa.lua51")
@@ -22,7 +22,8 @@ function recorded(name, fields)
       note(name .. "." .. k .. "=" .. tostring(v)) end})
 end
 function make_smu(name)
-  local buffer = recorded(name .. ".nvbuffer1", {n = 0, clear = function() end})
+  local buffer = recorded(name .. ".nvbuffer1", {n = 0, clear = function() end,
+    readings = name .. ".readings", statuses = name .. ".statuses"})
   local trigger = recorded(name .. ".trigger", {ARMED_EVENT_ID = name .. ".ARMED",
     source = recorded(name .. ".trigger.source", {
       listv = function(t) note(name .. ".listv{" .. joined(t) .. "}") end}),
@@ -32,6 +33,7 @@ function make_smu(name)
     arm = recorded(name .. ".trigger.arm", {}),
     initiate = function() note(name .. ".initiate") end})
   return recorded(name, {OUTPUT_ON = 1, OUTPUT_OFF = 0, ENABLE = 1, DISABLE = 0,
+    ASYNC = 2,
     SOURCE_IDLE = "idle", SOURCE_HOLD = "hold",
     source = recorded(name .. ".source", {output = 0}), measure = recorded(name .. ".measure", {}),
     nvbuffer1 = buffer, trigger = trigger})
@@ -45,6 +47,9 @@ digio = {TRIG_FALLING = 1, trigger = {}}
 for k = 1, 14 do digio.trigger[k] = recorded("digio" .. k, {EVENT_ID = "digio" .. k,
   reset = function() end, clear = function() end}) end
 errorqueue = {count = 0}
+format = recorded("format", {REAL32 = "real32", LITTLEENDIAN = "little"})
+function printbuffer(first, last, readings, statuses)
+  note("printbuffer " .. first .. " " .. last .. " " .. readings .. " " .. statuses) end
 function waitcomplete() note("wait") end
 function print(...) for k, v in ipairs(arg) do arg[k] = tostring(v) end
   note("print " .. table.concat(arg, " ")) end
@@ -61,7 +66,8 @@ def lua():
 
 
 def run(lua, programs, sync=None):
-    plan = lower(programs, sync or SyncPlan(), "2602B", 50.0, "smu")
+    delivered = deliver(programs, "2602B", 50.0, "smu")
+    plan = lower(delivered, sync or SyncPlan(), "2602B", 50.0, "smu")
     for line in plan.message.splitlines():
         lua.execute(line)
     lua.execute("log = {}")
@@ -103,6 +109,41 @@ def test_measurements_end_before_their_pulse(lua):
     _, log = run(lua, {"a": steps})
     assert "timer3.delay=0.00394" in log  # 5 ms - 1 ms aperture - 60 us
     assert "smua.trigger.measure.stimulus=timer3" in log
+
+
+def test_a_measurement_in_some_pulses_is_triggered_by_a_list_of_the_times_between_them(lua):
+    steps = ChannelSteps.build(
+        [1.0, 0.1, 1.0, 0.1],
+        [200e-6, 2e-3] * 2,
+        [300e-6, 3e-3] * 2,
+        repeat=[2, 1, 2, 2],
+        measure=[False, True] * 2,
+        aperture_s=1e-3,
+    )
+    plan, log = run(lua, {"a": steps})
+    assert len(plan.segments) == 1
+    assert plan.taken["a"].tolist() == [False, False, True, False, False, True, True]
+    # A reading begins 2 ms - 1 ms - 60 us after the start of its pulse.
+    assert "timer3.delaylist={0.00154,0.0036,0.003}" in log
+    assert "timer3.count=3" in log
+    assert "timer3.stimulus=smua.ARMED" in log
+    assert "smua.trigger.measure.action=2" in log
+
+
+def test_a_run_can_be_repeated_without_another_upload(lua):
+    steps = ChannelSteps.build([1.0, -0.5], [1e-3, 2e-3], [4e-3, 5e-3], repeat=[2, 1])
+    _, first = run(lua, {"a": steps})
+    lua.execute("log = {} hil_run(5)")
+    assert list(lua.globals().log.values()) == first
+
+
+def test_readings_follow_the_line_that_announces_them_in_a_format_set_before(lua):
+    steps = ChannelSteps.build([1.0], 1e-3, 4e-3, measure=True)
+    lua.execute("hil_smu.a.trigger.initiate = function() smua.nvbuffer1.n = 4 end")
+    _, log = run(lua, {"a": steps})
+    assert log[-2:] == ["print hil 5 0 0 4 0 ok", "printbuffer 1 4 smua.readings smua.statuses"]
+    assert log.index("format.data=real32") < log.index(log[-2])
+    assert log.index("format.byteorder=little") < log.index(log[-2])
 
 
 def test_held_levels_are_held_and_pulses_return_to_zero(lua):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from hil_drivers.steps import (
     ChannelReadings,
     ChannelSteps,
     Delivered,
+    FloatArray,
     RunEstimate,
     SpotReading,
     SyncPlan,
@@ -32,20 +34,42 @@ from hil_drivers.tsp import poll_errors, printed, printed_numbers, script
 
 _COMPLIANCE_BIT = 0x40  # buffer status bit B6 (2600BS-901-01 rev. F p. 9-34)
 _PACKAGE = "hil_drivers.keithley_2600b"
+_KEPT = 8  # different programs whose lowering is remembered
 
 
 class Settings(Table):
     """Settings of one 2600B: four-wire sense, what off means, settling of a spot reading.
 
-    ``period_lists``: let the period timer walk a list of delays inside one sweep, as the manual's
-    section on timers says (2600BS-901-01 rev. F, Timers); false begins a new sweep where the period
-    changes, should a firmware do otherwise.
+    ``period_lists``: let timers walk a list of delays inside one sweep, as the manual's section on
+    timers says (pages in :mod:`hil_drivers.keithley_2600b.lowering`); false begins a new sweep
+    where the period changes or pulses that are measured and others alternate, should a firmware do
+    otherwise.
     """
 
     sense: Literal["local", "remote"] = "local"
     off: Literal["high-z", "zero"] = "high-z"
     spot_settle: Second = 1e-3
     period_lists: bool = True
+
+
+@dataclass(eq=False)
+class _Lowered:
+    """Programs and what was found for them: a train is the same on every device of an array."""
+
+    programs: Mapping[str, ChannelSteps]
+    model: str
+    line_hz: float
+    delivered: Mapping[str, Delivered]
+    plans: dict[SyncPlan, lowering.Plan] = field(default_factory=dict)
+    n_segments: int | None = None
+
+    def fits(self, programs: Mapping[str, ChannelSteps], model: str, line_hz: float) -> bool:
+        """Return whether it is what these programs give on this model."""
+        return (
+            (model, line_hz) == (self.model, self.line_hz)
+            and list(programs) == list(self.programs)
+            and all(steps.equals(self.programs[c]) for c, steps in programs.items())
+        )
 
 
 class Keithley2600B(SourceInstrument):
@@ -65,9 +89,12 @@ class Keithley2600B(SourceInstrument):
     _line_hz = 50.0
     _run = 0
     _running = False
+    _lowered: tuple[_Lowered, ...] = ()
     _plan: lowering.Plan | None = None
     _role = SyncRole.SOFTWARE
+    _uploaded = ""  #: what the instrument holds, ready to be run again
     _counts: tuple[int, int] = (0, 0)
+    _blocks: Mapping[str, FloatArray] | None = None  #: what came with the end of the run
 
     @property
     def model(self) -> str:
@@ -110,6 +137,7 @@ class Keithley2600B(SourceInstrument):
         answer = self.session.query("print(hil_version,localnode.linefreq)")
         _, self._line_hz = printed_numbers(answer, 2, self.session.address)
         self._plan = None
+        self._uploaded = ""
         self._running = False
         self.check_errors("reset and script upload")
 
@@ -158,26 +186,40 @@ class Keithley2600B(SourceInstrument):
 
     def delivered(self, programs: Mapping[str, ChannelSteps]) -> Mapping[str, Delivered]:
         """Return the steps on the instrument's grids; nothing is sent."""
-        return lowering.deliver(programs, self.model, self._line_hz, self.name)
+        return self._known(programs).delivered
+
+    def _known(self, programs: Mapping[str, ChannelSteps]) -> _Lowered:
+        """Return what was found for equal programs before; the last few are kept."""
+        for known in self._lowered:
+            if known.fits(programs, self.model, self._line_hz):
+                return known
+        delivered = lowering.deliver(programs, self.model, self._line_hz, self.name)
+        found = _Lowered(dict(programs), self.model, self._line_hz, delivered)
+        self._lowered = (found, *self._lowered[: _KEPT - 1])
+        return found
 
     def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
-        """Return two messages and one per measured channel; pulses and set-up of the segments."""
-        delivered = self.delivered(programs)
-        parts = lowering.segments(delivered, same_period=self._same_period)
-        measured = sum(bool(d.measure.any()) for d in delivered.values())
+        """Return one message, which the readings answer; pulses and set-up of the segments."""
+        known = self._known(programs)
+        if known.n_segments is None:
+            known.n_segments = len(lowering.plan_segments(
+                known.delivered, SOFTWARE_START, same_period=self._same_period))  # fmt: skip
         steps = next(iter(programs.values()))
         overhead_s = models.capabilities(self.model, self._line_hz).overhead_s
-        return RunEstimate(2 + measured, steps.duration_s + overhead_s + 5e-3 * len(parts), True,
-                           f"{steps.n_pulses} pulses in {len(parts)} sweeps")  # fmt: skip
+        run_s = steps.duration_s + overhead_s + 5e-3 * known.n_segments
+        note = f"{steps.n_pulses} pulses in {known.n_segments} sweeps"
+        return RunEstimate(1, run_s, True, note)
 
     def load(
         self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
     ) -> Mapping[str, Delivered]:
-        """Send levels, widths and segments in one message."""
-        plan = lowering.lower(programs, sync or SOFTWARE_START, self.model, self._line_hz,
-                              self.name, same_period=self._same_period)  # fmt: skip
-        # GPIB moves about 100 kB/s into a script (planning value), which then builds its tables.
-        self.session.write(plan.message, SHORT_TIMEOUT_S + len(plan.message) / 1e5)
+        """Lower to one message, which :meth:`start` sends; none when the instrument holds it."""
+        known, start = self._known(programs), sync or SOFTWARE_START
+        plan = known.plans.get(start)
+        if plan is None:
+            plan = lowering.lower(known.delivered, start, self.model, self._line_hz, self.name,
+                                  same_period=self._same_period)  # fmt: skip
+            known.plans[start] = plan
         self._plan = plan
         self._role = SyncRole.SOFTWARE if sync is None else sync.role
         return plan.delivered
@@ -187,19 +229,26 @@ class Keithley2600B(SourceInstrument):
         if self._plan is None:
             raise BackendError(f"{self.name}: nothing is loaded")
         self._run += 1
+        held = self._uploaded
         self._counts = (0, 0)
+        self._blocks = None
         self._running = True
+        upload, self._uploaded = self._plan.message, ""
+        lines = [] if upload == held else [upload]
+        # GPIB moves about 100 kB/s into a script (planning value), which then builds its tables.
+        timeout_s = SHORT_TIMEOUT_S + sum(len(text) for text in lines) / 1e5
         if self._role is not SyncRole.FOLLOWER:
-            self.session.write(f"hil_run({self._run})")
+            self.session.write("\n".join([*lines, f"hil_run({self._run})"]), timeout_s)
             return
         # A trigger that comes before the trigger model waits for it would be lost.
-        answer = printed(self.session.query(f"hil_follow({self._run})"))
+        follow = "\n".join([*lines, f"hil_follow({self._run})"])
+        answer = printed(self.session.query(follow, timeout_s))
         if answer != ["armed", float(self._run)]:
             raise LinkError(f"run {self._run} was to be armed, {answer!r} came",
                             self.session.address)  # fmt: skip
 
     def wait(self, timeout_s: float) -> None:
-        """Read the line that the run prints when its outputs are off."""
+        """Read the line that the run prints when its outputs are off, and the readings after it."""
         if self._role is SyncRole.FOLLOWER:
             answer = printed(self.session.query(f"hil_finish({self._run})", timeout_s))
         else:
@@ -207,11 +256,18 @@ class Keithley2600B(SourceInstrument):
         values = self._reply(answer, 7)
         self._running = False
         self._counts = (int(values[2]), int(values[3]))
+        self._blocks = {c: self._block(n) for c, n in zip("ab", self._counts, strict=True) if n}
         self._refuse_on(values[0])
         if values[1]:
             self.check_errors(f"hil_run({self._run})")
         if answer[6] != "ok":
             raise InstrumentError(0, f"{self.name}: {answer[6]}", f"hil_run({self._run})")
+        if self._plan is not None:
+            self._uploaded = self._plan.message
+
+    def _block(self, n: int) -> FloatArray:
+        """Read a block of ``n`` readings and their statuses, which the run has announced."""
+        return self.session.read_binary(2 * n, "<f4", SHORT_TIMEOUT_S + n / 1e4)
 
     def _reply(self, answer: list[float | bool | str | None], count: int) -> list[float]:
         """Return outputs on, errors and the two values after them; the run number must be ours."""
@@ -224,7 +280,10 @@ class Keithley2600B(SourceInstrument):
         return numbers[1:]
 
     def collect(self) -> Mapping[str, ChannelReadings]:
-        """Read currents and status words of every measured channel, binary."""
+        """Return currents and status words of every measured channel.
+
+        They came with the end of the run; after one that failed they are asked for.
+        """
         if self._plan is None:
             raise BackendError(f"{self.name}: nothing is loaded")
         out = {}
@@ -235,8 +294,9 @@ class Keithley2600B(SourceInstrument):
 
     def _collect(self, channel: str, d: Delivered, taken: BoolArray) -> ChannelReadings:
         n = min(self._counts["ab".index(channel)], int(np.count_nonzero(taken)))
-        values = np.empty(0)
-        if n:
+        values = np.empty(0) if self._blocks is None else self._blocks.get(channel, np.empty(0))
+        values = values[: 2 * n]
+        if n and self._blocks is None:
             buffer = f"smu{channel}.nvbuffer1"
             values = self.session.query_binary(
                 f"printbuffer(1,{n},{buffer}.readings,{buffer}.statuses)", 2 * n, "<f4",

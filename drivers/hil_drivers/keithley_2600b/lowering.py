@@ -1,8 +1,16 @@
 """Lowering of channel steps to list sweeps of the 2600B's trigger model.
 
 A *segment* is one sweep of the trigger model, in which a channel either holds its levels or returns
-to 0 V after every pulse, and either measures every pulse or none. Segments follow each other inside
-the instrument; between them all levels are 0 V for the milliseconds of the set-up.
+to 0 V after every pulse. Segments follow each other inside the instrument; between them all levels
+are 0 V for the milliseconds of the set-up.
+
+A channel measures every pulse of a segment, none, or some. For some, the measurements run beside
+the source (asynchronous mode, 2600BS-901-01 rev. F p. 9-264) and one timer walks a list of the
+times between them. A timer's count is the number of events it gives each time it is triggered, the
+next delay starts when the last one expires, and every event takes the next delay of the list
+(section Timers; 2651A-901-01 rev. C p. 7-412 and 2470-901-01 rev. A p. 8-6 in more words). Without
+``period_lists`` no list is walked so: a segment then ends where the period changes or a pulse is
+not measured, and lists are used one delay per trigger only.
 """
 
 from __future__ import annotations
@@ -34,12 +42,16 @@ TIMER_GAP_S = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Steps ``first`` … ``last`` (inclusive) and what each channel does in them."""
+    """Steps ``first`` … ``last`` (inclusive) and what each channel does in them.
+
+    ``measured`` per channel: every pulse; ``apart``: the pulses of the steps asked for alone.
+    """
 
     first: int
     last: int
     held: Mapping[str, bool]
     measured: Mapping[str, bool]
+    apart: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,44 +112,54 @@ def _aperture_s(steps: ChannelSteps, line_hz: float, where: str) -> float:
 
 
 def segments(
-    delivered: Mapping[str, Delivered], *, same_period: bool = False
+    delivered: Mapping[str, Delivered], *, same_period: bool = False, apart: bool = False
 ) -> tuple[Segment, ...]:
     """Return the fewest segments: each is extended until a channel has to change what it does.
 
     A step at 0 V may be held or pulsed, and a step that nobody asked to measure is measured along
     when it is long enough; both leave more freedom to the steps around them. With ``same_period``
-    a segment also ends where the period changes.
+    a segment also ends where the period changes. With ``apart`` pulses that are measured and pulses
+    too short for that may be in one segment.
     """
     columns = {("held", c): _held(d) for c, d in delivered.items()}
-    columns |= {("measured", c): _measured(d) for c, d in delivered.items()}
+    measured = {("measured", c): _measured(d) for c, d in delivered.items()}
+    beside = frozenset(c for (_, c), x in measured.items() if apart and _mixed(x))
+    columns |= {k: x for k, x in measured.items() if k[1] not in beside}
     n_steps = len(next(iter(delivered.values())).level_v)
     period = next(iter(delivered.values())).period_s
     changes = np.zeros(n_steps, dtype=np.bool_)
     if same_period:
         changes[1:] = ~np.isclose(period[1:], period[:-1], rtol=RELATIVE, atol=0.0)
-    mixed = any((x == 1).any() and (x == 0).any() for x in columns.values())
-    if not mixed and not changes.any():
-        return (_segment(0, n_steps - 1, {k: int(x.max()) for k, x in columns.items()}, delivered),)
+    if not any(_mixed(x) for x in columns.values()) and not changes.any():
+        now = {k: int(x.max()) for k, x in columns.items()}
+        return (_segment(0, n_steps - 1, now, delivered, beside),)
     out: list[Segment] = []
     first = 0
-    now: dict[tuple[str, str], int] = {}
+    now = {}
     for step in range(n_steps):
         wants = {key: int(column[step]) for key, column in columns.items()}
         if changes[step] or any(
             w >= 0 and now.get(k, -1) >= 0 and now[k] != w for k, w in wants.items()
         ):
-            out.append(_segment(first, step - 1, now, delivered))
+            out.append(_segment(first, step - 1, now, delivered, beside))
             first, now = step, {}
         now.update({k: w for k, w in wants.items() if w >= 0})
-    out.append(_segment(first, n_steps - 1, now, delivered))
+    out.append(_segment(first, n_steps - 1, now, delivered, beside))
     return tuple(out)
 
 
+def _mixed(wants: FloatArray) -> bool:
+    return bool((wants == 1).any() and (wants == 0).any())
+
+
 def _segment(
-    first: int, last: int, now: Mapping[tuple[str, str], int], channels: Mapping[str, Delivered]
-) -> Segment:
-    return Segment(first, last, {c: now.get(("held", c), 0) == 1 for c in channels},
-                   {c: now.get(("measured", c), 0) == 1 for c in channels})  # fmt: skip
+    first: int, last: int, now: Mapping[tuple[str, str], int], delivered: Mapping[str, Delivered],
+    beside: frozenset[str],
+) -> Segment:  # fmt: skip
+    """Return one segment; what is measured beside the source is measured at all only there."""
+    asked = frozenset(c for c in beside if delivered[c].measure[first : last + 1].any())
+    return Segment(first, last, {c: now.get(("held", c), 0) == 1 for c in delivered},
+                   {c: now.get(("measured", c), 0) == 1 for c in delivered}, asked)  # fmt: skip
 
 
 def _held(d: Delivered) -> FloatArray:
@@ -153,7 +175,7 @@ def _measured(d: Delivered) -> FloatArray:
 
 
 def lower(
-    programs: Mapping[str, ChannelSteps],
+    delivered: Mapping[str, Delivered],
     sync: SyncPlan,
     model: str,
     line_hz: float,
@@ -161,13 +183,12 @@ def lower(
     *,
     same_period: bool = False,
 ) -> Plan:
-    """Return the run as one message of TSP statements for ``run.tsp``.
+    """Return a run (see :func:`deliver`) as one message of TSP statements for ``run.tsp``.
 
     Raises:
         LimitError: outside what the model can do, or a common start that needs one segment.
     """
-    delivered = deliver(programs, model, line_hz, name)
-    parts = segments(delivered, same_period=same_period)
+    parts = plan_segments(delivered, sync, same_period=same_period)
     line = _line(sync, model, name)
     if sync.role is not SyncRole.SOFTWARE and len(parts) > 1:
         raise LimitError("segments", len(parts), 1, "", step=parts[1].first, where=name,
@@ -186,22 +207,58 @@ def lower(
                      f"{number(d.range_a)},{number(d.aperture_s * line_hz)})")  # fmt: skip
         lines += _column(f"v{channel}", d.level_v)
         # A timer that is stimulated in the moment in which it ends misses that pulse.
-        width = np.minimum(d.width_s, np.round(d.period_s - TIMER_GAP_S, 7))
-        lines += _column(f"w{channel}", np.asarray(width, dtype=np.float64))
-        delay = np.maximum(width - d.aperture_s - models.MEASURE_MARGIN_S, 0.0)
-        if d.measure.any():
-            lines += _column(f"m{channel}", np.asarray(np.round(delay, 7), dtype=np.float64))
+        width: FloatArray = np.minimum(d.width_s, np.round(d.period_s - TIMER_GAP_S, 7))
+        lines += _column(f"w{channel}", width)
+        delay: FloatArray = np.maximum(width - d.aperture_s - models.MEASURE_MARGIN_S, 0.0)
+        delay = np.asarray(np.round(delay, 7), dtype=np.float64)
+        if any(part.measured[channel] for part in parts):
+            lines += _column(f"m{channel}", delay)
+        if any(channel in part.apart for part in parts):
+            intervals = [_intervals(d, delay, part) for part in parts if channel in part.apart]
+            lines += _column(f"d{channel}", np.concatenate(intervals))
     for part in parts:
-        flags = [lua_bool(x.get(c, False)) for c in "ab" for x in (part.held, part.measured)]
+        flags = [x for c in "ab" for x in (lua_bool(part.held.get(c, False)),
+                                           _how_measured(c, part, delivered))]  # fmt: skip
         lines.append(f"hil_segment({part.first + 1},{part.last + 1},{','.join(flags)})")
     taken = {c: _taken(d, parts, c) for c, d in delivered.items()}
     return Plan(delivered, parts, taken, "\n".join(lines))
 
 
+def plan_segments(
+    delivered: Mapping[str, Delivered], sync: SyncPlan, *, same_period: bool
+) -> tuple[Segment, ...]:
+    """Return the segments of a run; a line that paces every pulse has no clock to measure by."""
+    paced = sync.role is SyncRole.FOLLOWER and sync.each_pulse
+    return segments(delivered, same_period=same_period, apart=not same_period and not paced)
+
+
+def _how_measured(channel: str, part: Segment, delivered: Mapping[str, Delivered]) -> str:
+    if channel not in part.apart:
+        return lua_bool(part.measured.get(channel, False))
+    d = delivered[channel]
+    steps = slice(part.first, part.last + 1)
+    return str(int(d.repeat[steps][d.measure[steps]].sum()))
+
+
+def _intervals(d: Delivered, delay_s: FloatArray, part: Segment) -> FloatArray:
+    """Return the time in seconds from the start of a segment to its first measurement, to the next.
+
+    Rounded as times since the start, so that errors do not add up.
+    """
+    steps = slice(part.first, part.last + 1)
+    repeat = d.repeat[steps]
+    period, delay = np.repeat(d.period_s[steps], repeat), np.repeat(delay_s[steps], repeat)
+    at = np.cumsum(period) - period + delay
+    measured = at[np.repeat(d.measure[steps], repeat)]
+    out: FloatArray = np.round(np.diff(np.round(measured, 6), prepend=0.0), 6)
+    return out
+
+
 def _taken(d: Delivered, parts: tuple[Segment, ...], channel: str) -> BoolArray:
     by_step = np.zeros(len(d.level_v), dtype=np.bool_)
     for part in parts:
-        by_step[part.first : part.last + 1] = part.measured[channel]
+        steps = slice(part.first, part.last + 1)
+        by_step[steps] = d.measure[steps] if channel in part.apart else part.measured[channel]
     return np.repeat(by_step, d.repeat)
 
 

@@ -114,10 +114,13 @@ class RunBuilder:
                 column = columns[c]
                 level, measure = column.level_v[at], column.measure[at]
                 instrument, _, channel = names[c].partition(".")
+                limit_a = self._limit(block, run_steps, lines_of[c], level, paired)
+                taken = measure
+                if math.isfinite(limit_a) and not measure.any():
+                    taken = self._watched(names[c], column.width_s[at], repeat)
                 programs.setdefault(instrument, {})[channel] = ChannelSteps.build(
                     self._programmed(names[c], level), column.width_s[at], period[at],
-                    repeat=repeat, measure=measure,
-                    compliance_a=self._limit(block, run_steps, lines_of[c], level, paired),
+                    repeat=repeat, measure=taken, compliance_a=limit_a,
                     range_a=self._range(block, run_steps, lines_of[c], measure),
                     aperture_s=_aperture(block, run_steps, measure),
                 )  # fmt: skip
@@ -127,6 +130,17 @@ class RunBuilder:
             shortest_s = float(block.step_width_s[run_steps].min(initial=math.inf))
             yield Run(run_steps, first, repeat, programs, sensed,
                       len(programs) > 1 and total_s * _DRIFT > shortest_s / 10)  # fmt: skip
+
+    def _watched(
+        self, channel: str, width_s: NDArray[np.float64], repeat: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return steps to measure only to learn whether the limit that was asked for is reached.
+
+        All or none, since instruments that start together measure in the same steps.
+        """
+        can = self.limits[channel]
+        fits = can.can_measure and int(repeat.sum()) <= can.max_readings
+        return np.full(width_s.shape, fits and bool((width_s >= can.min_measured_s).all()))
 
     def _programmed(self, channel: str, level_v: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what to program so that the levels appear at the terminal."""
@@ -229,6 +243,15 @@ class RunBuilder:
         readings = min((c.max_readings for c in can if c.can_measure), default=most)
         measured = np.any([columns[c].measure for c in channels], axis=0)
         several = len({self.wiring.channels[c].name.partition(".")[0] for c in channels}) > 1
+        repeat = block.repeat[steps]
+        fits = (steps.size if free else repeat.sum()) <= most
+        if (
+            fits
+            and repeat[measured].sum() <= readings
+            and not (several and (measured[1:] != measured[:-1]).any())
+        ):
+            yield np.arange(steps.size), np.zeros(steps.size, dtype=np.int64), repeat
+            return
         start: list[tuple[int, int, int]] = []
         room, room_read = most, readings
         for k, step in enumerate(steps):

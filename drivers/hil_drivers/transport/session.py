@@ -64,6 +64,15 @@ class Session(Protocol):
             LinkError: the block is shorter, longer or no block.
         """
 
+    def read_binary(
+        self, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
+    ) -> NDArray[np.float64]:
+        """Return a binary block of exactly ``count`` numbers; the instrument was asked before.
+
+        Raises:
+            LinkError: as :meth:`query_binary`.
+        """
+
     def clear(self) -> None:
         """Clear the device: whatever is queued in it or on the way is dropped."""
 

@@ -90,6 +90,7 @@ class VisaSession:
         self._resource: MessageBasedResource = opened  # type: ignore[assignment]
         self._socket = self._raw_socket()
         self._timeout_ms = -1
+        self._left = b""  # of a message that held more than the line that was asked for
         self._configure()
 
     # -- set-up ----------------------------------------------------------------------------
@@ -145,18 +146,14 @@ class VisaSession:
     def read(self, timeout_s: float = SHORT_TIMEOUT_S) -> str:
         """Return one reply line."""
         with translated(self.address, "waiting for a reply", timeout_s):
-            self._limit(timeout_s)
-            self._wait_readable(timeout_s)
-            return self._resource.read_raw().decode("ascii").rstrip("\r\n\0")
+            return self._line(timeout_s)
 
     def query(self, message: str, timeout_s: float = SHORT_TIMEOUT_S) -> str:
         """Send one message and return the reply line."""
         self._refuse_stale(message)
         self.write(message, timeout_s)
         with translated(self.address, f"query {message[:60]!r}", timeout_s):
-            self._limit(timeout_s)
-            self._wait_readable(timeout_s)
-            return self._resource.read_raw().decode("ascii").rstrip("\r\n\0")
+            return self._line(timeout_s)
 
     def query_binary(
         self, message: str, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
@@ -164,10 +161,22 @@ class VisaSession:
         """Send one message and return a block of exactly ``count`` numbers."""
         self._refuse_stale(message)
         self.write(message, timeout_s)
+        return self._numbers(count, dtype, f"block after {message[:60]!r}", timeout_s)
+
+    def read_binary(
+        self, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
+    ) -> NDArray[np.float64]:
+        """Return a block of exactly ``count`` numbers."""
+        return self._numbers(count, dtype, "waiting for a block", timeout_s)
+
+    def _numbers(
+        self, count: int, dtype: BinaryType, doing: str, timeout_s: float
+    ) -> NDArray[np.float64]:
         expected = count * np.dtype(dtype).itemsize
-        with translated(self.address, f"block after {message[:60]!r}", timeout_s):
+        with translated(self.address, doing, timeout_s):
             self._limit(timeout_s)
-            self._wait_readable(timeout_s)
+            if not self._left:
+                self._wait_readable(timeout_s)
             body = self._block(expected)
         return np.frombuffer(body, dtype=dtype).astype(np.float64)
 
@@ -175,6 +184,7 @@ class VisaSession:
         """Device clear; on raw sockets and serial lines, which have none, drop what is unread."""
         from pyvisa import constants
 
+        self._left = b""
         with translated(self.address, "device clear", SHORT_TIMEOUT_S):
             self._limit(SHORT_TIMEOUT_S)
             if self.address.upper().startswith("ASRL"):
@@ -226,6 +236,8 @@ class VisaSession:
         return len(getattr(sessions[self._resource.session], "_pending_buffer", b""))
 
     def _refuse_stale(self, message: str) -> None:
+        if self._left:
+            raise LinkError(f"an unread reply is in the link before {message[:60]!r}", self.address)
         if self._socket is None:
             return
         with translated(self.address, "looking for stale replies", 0.0):
@@ -236,8 +248,25 @@ class VisaSession:
                     raise LinkError("the instrument closed the connection", self.address)
             raise LinkError(f"an unread reply is in the link before {message[:60]!r}", self.address)
 
+    def _line(self, timeout_s: float) -> str:
+        """Read one line; what follows it in the same message is kept for the next read."""
+        self._limit(timeout_s)
+        data = self._left
+        if not data:
+            self._wait_readable(timeout_s)
+            data = self._resource.read_raw()
+        line, end, self._left = data.partition(self._link.read_termination.encode("ascii"))
+        return (line + end).decode("ascii").rstrip("\r\n\0")
+
+    def _take(self, count: int) -> bytes:
+        """Return the next ``count`` bytes."""
+        taken, self._left = self._left[:count], self._left[count:]
+        if len(taken) < count:
+            taken += self._resource.read_bytes(count - len(taken))
+        return taken
+
     def _block(self, expected: int) -> bytes:
-        read = self._resource.read_bytes
+        read = self._take
         head = read(2)
         digits = parse_block_header(head, self.address)
         if digits:

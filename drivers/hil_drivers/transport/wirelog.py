@@ -24,8 +24,8 @@ from hil_drivers.transport.session import SHORT_TIMEOUT_S, BinaryType, Session
 class Exchange:
     """One line of a wire log.
 
-    ``op`` is write, write_binary, read, query, query_binary or clear; ``block`` holds a binary
-    payload or reply in base64; ``error`` the class and text of the failure, if it failed.
+    ``op`` is write, write_binary, read, read_binary, query, query_binary or clear; ``block`` holds
+    a binary payload or reply in base64; ``error`` the class and text of the failure, if it failed.
     """
 
     n: int
@@ -208,6 +208,19 @@ class LoggedSession:
                       block=_text(values.astype(dtype)))  # fmt: skip
         return values
 
+    def read_binary(
+        self, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
+    ) -> NDArray[np.float64]:
+        """Read and log a block."""
+        try:
+            values = self._inner.read_binary(count, dtype, timeout_s)
+        except HilError as exc:
+            self._failed("read_binary", "", exc)
+            raise
+        self._log.add(self._instrument, "read_binary", dtype=dtype,
+                      block=_text(values.astype(dtype)))  # fmt: skip
+        return values
+
     def clear(self) -> None:
         """Clear the device and log that."""
         try:
@@ -265,15 +278,15 @@ class ReplaySession:
         for n, (sent, reply) in enumerate(pairs):
             if sent == "<clear>":
                 exchanges.append(Exchange(n, 0.0, "", "clear"))
-            elif sent is None:
-                exchanges.append(Exchange(n, 0.0, "", "read", reply=str(reply)))
             elif reply is None:
-                exchanges.append(Exchange(n, 0.0, "", "write", sent=sent))
-            elif isinstance(reply, str):
-                exchanges.append(Exchange(n, 0.0, "", "query", sent=sent, reply=reply))
+                exchanges.append(Exchange(n, 0.0, "", "write", sent=sent or ""))
             else:
-                exchanges.append(Exchange(n, 0.0, "", "query_binary", sent=sent,
-                                          dtype=reply.dtype.str, block=_text(reply)))  # fmt: skip
+                op, text = ("read", "") if sent is None else ("query", sent)
+                if isinstance(reply, str):
+                    exchanges.append(Exchange(n, 0.0, "", op, sent=text, reply=reply))
+                else:
+                    exchanges.append(Exchange(n, 0.0, "", f"{op}_binary", sent=text,
+                                              dtype=reply.dtype.str, block=_text(reply)))  # fmt: skip
         return cls("replay", exchanges)
 
     def finish(self) -> None:
@@ -291,7 +304,7 @@ class ReplaySession:
             raise LinkError(f"{op} {sent!r} came where the recording has {exchange.op} "
                             f"{exchange.sent!r} (exchange {exchange.n})", self.address)  # fmt: skip
         self._at += 1
-        if op not in ("read", "clear"):
+        if op not in ("read", "read_binary", "clear"):
             self.transactions += 1
         if exchange.error:
             timed_out = exchange.error.startswith(LinkTimeout.__name__)
@@ -322,7 +335,15 @@ class ReplaySession:
         self, message: str, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
     ) -> NDArray[np.float64]:
         """Check the message and return the recorded block."""
-        exchange = self._next("query_binary", message)
+        return self._block(self._next("query_binary", message), count)
+
+    def read_binary(
+        self, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
+    ) -> NDArray[np.float64]:
+        """Return the recorded block."""
+        return self._block(self._next("read_binary"), count)
+
+    def _block(self, exchange: Exchange, count: int) -> NDArray[np.float64]:
         values = np.frombuffer(base64.b64decode(exchange.block), dtype=exchange.dtype)
         if len(values) != count:
             raise LinkError(f"a block of {len(values)} numbers came, {count} were asked for",
