@@ -98,9 +98,9 @@ def calibrate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure offsets, leakage, path resistance and gains of a rig into a calibration file.
+    """Calibrate a rig: offsets, leakage, path resistance, gains.
 
-    Says first which voltages it will apply, then what to connect, step by step. Outputs are off and
+    Writes a calibration file. Says first which voltages it will apply, then what to connect, step by step. Outputs are off and
     relays open while you connect. Runs use the file when the station file names it:
     calibration = "calibration.json".
     """

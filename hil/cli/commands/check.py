@@ -68,9 +68,9 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check station, protocol, device and training files.
+    """Check files; with --probe also whether a rig's lines have contact.
 
-    Only with --probe is anything driven: every line of one station's array at a low voltage, with a
+    Station, protocol, device and training files are told apart by their content. Only with --probe is anything driven: every line of one station's array at a low voltage, with a
     current limit, the lines of the other side at 0 V. A line without contact gives exit code 5.
     """
     from hil.cli.failures import details_of
