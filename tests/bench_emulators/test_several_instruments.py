@@ -85,6 +85,7 @@ def test_an_arbitrary_waveform_plays_its_samples() -> None:
     wiring = [{"line": "WL0", "channel": "awg.1"}, {"line": "BL0", "channel": "smu.1"}, *REST]
     bench = bench_of({"awg": "keysight-33500b", "smu": "keysight-b2900"}, wiring)
     bench.array.g[...] = 1e-5
+    say(bench, "smu", ":OUTP1:OFF:MODE ZERO")  # only then does the off output hold its line
     # +2 V for three samples of 100 us, then −2 V for one: more potentiation than depression.
     samples = [0, 32767, 32767, 32767, 0, -32767, 0, 0]
     say(bench, "awg", "OUTP1:LOAD INF;:SOUR1:VOLT:HIGH 2;:SOUR1:VOLT:LOW -2")

@@ -25,6 +25,7 @@ class InstrumentFaults:
         refuse: new connections are closed at once.
         reset_after: messages after which the instrument goes off and on (power glitch), None.
         reset_cuts_link: going off and on cuts its connections, too.
+        before: called with every message before it is handled, to put in other faults in time.
         cut_after: messages after which the connections are cut, instead of a reply, None.
         interlock_open: outputs cannot be switched on.
         language: what a 2450 answers to ``*LANG?``, None = SCPI.
@@ -45,6 +46,7 @@ class InstrumentFaults:
     refuse: bool = False
     reset_after: int | None = None
     reset_cuts_link: bool = False
+    before: Callable[[bytes], None] | None = None
     cut_after: int | None = None
     language: str | None = None
     interlock_open: bool = False

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import socket
 import struct
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hil_sim.virtual_bench.personality import Personality
-from hil_sim.virtual_bench.transport import answer
-
-if TYPE_CHECKING:
-    from hil_sim.virtual_bench.bench import Bench
+from hil_sim.virtual_bench.transport import TcpServer, answer, session
 
 _HEADER: Final = struct.Struct(">2sBBIQ")
 # Message types of IVI-6.1, table 4.
@@ -38,57 +34,39 @@ class _Session:
     max_size: int = _MAX_SIZE
 
 
-class HislipServer:
+class HislipServer(TcpServer):
     """Serves one instrument as ``hislip0``."""
 
-    def __init__(self, bench: Bench, instrument: Personality) -> None:
-        self._bench, self._instrument = bench, instrument
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
+    def __init__(self, instrument: Personality) -> None:
+        super().__init__(f"hislip-{instrument.name}", lambda: instrument.faults.refuse)
+        self._instrument = instrument
         self.resource = f"TCPIP0::127.0.0.1::hislip0,{self.port}::INSTR"
         self._numbers = itertools.count(1)
         self._sessions: dict[int, _Session] = {}
-        self._open: set[socket.socket] = set()
-        self._guard = threading.Lock()
-        threading.Thread(target=self._accept, name=f"hislip-{instrument.name}", daemon=True).start()
+        self.start()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            if self._instrument.faults.refuse:
-                connection.close()
-                continue
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._guard:
-                self._open.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    def serve(self, connection: socket.socket) -> None:
+        """Serve one of the two channels of a session."""
+        kind, _, parameter, _ = self._receive(connection)
+        if kind == INITIALIZE:
+            opened = _Session(next(self._numbers))
+            self._sessions[opened.number] = opened
+            self._send(connection, INITIALIZE_RESPONSE, 0, (0x0100 << 16) | opened.number)
+            with session(self._instrument):
+                self._synchronous(connection, opened)
+        elif kind == ASYNC_INITIALIZE and parameter in self._sessions:
+            self._send(connection, ASYNC_INITIALIZE_RESPONSE, 0, _VENDOR)
+            self._asynchronous(connection, self._sessions[parameter])
+        else:
+            self._send(connection, FATAL, 3, 0, b"invalid initialization sequence")
 
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError, ConnectionError), connection:
-            kind, _, parameter, _ = self._receive(connection)
-            if kind == INITIALIZE:
-                session = _Session(next(self._numbers))
-                self._sessions[session.number] = session
-                self._send(connection, INITIALIZE_RESPONSE, 0, (0x0100 << 16) | session.number)
-                self._synchronous(connection, session)
-            elif kind == ASYNC_INITIALIZE and parameter in self._sessions:
-                self._send(connection, ASYNC_INITIALIZE_RESPONSE, 0, _VENDOR)
-                self._asynchronous(connection, self._sessions[parameter])
-            else:
-                self._send(connection, FATAL, 3, 0, b"invalid initialization sequence")
-        with self._guard:
-            self._open.discard(connection)
-
-    def _synchronous(self, connection: socket.socket, session: _Session) -> None:
+    def _synchronous(self, connection: socket.socket, opened: _Session) -> None:
         buffer = bytearray()
         while True:
             kind, _, parameter, payload = self._receive(connection)
             if kind == DEVICE_CLEAR_COMPLETE:
                 buffer.clear()
-                session.clearing.clear()
+                opened.clearing.clear()
                 self._send(connection, DEVICE_CLEAR_ACKNOWLEDGE, 0, 0)
             elif kind == TRIGGER:
                 self._instrument.exchange(b"*TRG")
@@ -97,35 +75,35 @@ class HislipServer:
                 if kind == DATA_END:
                     message = bytes(buffer).rstrip(b"\r\n")
                     buffer.clear()
-                    self._reply(connection, session, message, parameter)
+                    self._reply(connection, opened, message, parameter)
 
-    def _reply(self, connection: socket.socket, session: _Session, message: bytes,
+    def _reply(self, connection: socket.socket, opened: _Session, message: bytes,
                number: int) -> None:  # fmt: skip
-        # One END may close several lines; each is a message of its own, the last one answers.
+        # One END may close several lines; each is a message of its own. Their replies go as one:
+        # PyVISA-py 0.8.1 reads nothing, for ever, after the end of the first.
         lines = message.split(b"\n") if not self._instrument.block_aware else [message]
-        replies = [answer(self._instrument, line) for line in lines]
-        reply = b"".join(r for r in replies if r is not None)
-        if not reply or session.clearing.is_set():
+        reply = b"".join(answer(self._instrument, line) or b"" for line in lines)
+        if not reply or opened.clearing.is_set():
             return
-        room = max(session.max_size - _HEADER.size, 256)
+        room = max(opened.max_size - _HEADER.size, 256)
         parts = [reply[k : k + room] for k in range(0, len(reply), room)]
         for part in parts[:-1]:
             self._send(connection, DATA, 0, number, part)
         self._send(connection, DATA_END, 0, number, parts[-1])
 
-    def _asynchronous(self, connection: socket.socket, session: _Session) -> None:
+    def _asynchronous(self, connection: socket.socket, opened: _Session) -> None:
         while True:
             kind, control, _, payload = self._receive(connection)
             if kind == ASYNC_MAX_SIZE:
-                session.max_size = min(struct.unpack(">Q", payload)[0], _MAX_SIZE)
+                opened.max_size = min(struct.unpack(">Q", payload)[0], _MAX_SIZE)
                 self._send(connection, ASYNC_MAX_SIZE_RESPONSE, 0, 0, struct.pack(">Q", _MAX_SIZE))
             elif kind == ASYNC_DEVICE_CLEAR:
-                session.clearing.set()
-                with self._bench.lock:
+                opened.clearing.set()
+                with self._instrument.bench.lock:
                     self._instrument.clear()
                 self._send(connection, ASYNC_DEVICE_CLEAR_ACKNOWLEDGE, 0, 0)
             elif kind == ASYNC_STATUS_QUERY:
-                bits = 4 if self._instrument.errors else 0
+                bits = self._instrument.status_byte()
                 self._send(connection, ASYNC_STATUS_RESPONSE, bits, 0)
             elif kind == ASYNC_LOCK:
                 # Request (1) is granted, release (0) confirmed: one exclusive user is assumed.
@@ -158,18 +136,3 @@ class HislipServer:
                 raise ConnectionError("closed")
             out += chunk
         return bytes(out)
-
-    def drop(self) -> None:
-        """Cut every open connection (link loss)."""
-        with self._guard:
-            connections = list(self._open)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Stop listening and cut every connection."""
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self.drop()

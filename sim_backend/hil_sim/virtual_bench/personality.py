@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from hil.errors import ConfigError
 from hil_sim.virtual_bench.engine import RunAborted
@@ -17,6 +17,30 @@ if TYPE_CHECKING:
     from hil_sim.virtual_bench.bench import Bench
 
 Setting = str | int | float | bool
+
+
+class Reply(bytes):
+    """Several response messages to one message, such as what each ``print`` of a script sends.
+
+    Attributes:
+        parts: the messages; the value itself is all of them, as a raw socket carries them.
+    """
+
+    parts: tuple[bytes, ...]
+
+    def __new__(cls, parts: Iterable[bytes]) -> Self:
+        """Join ``parts`` and keep where they end."""
+        kept = tuple(parts)
+        out = super().__new__(cls, b"".join(kept))
+        out.parts = kept
+        return out
+
+
+def parts_of(reply: bytes | None) -> tuple[bytes, ...]:
+    """Return the response messages that a reply holds."""
+    if reply is None:
+        return ()
+    return reply.parts if isinstance(reply, Reply) else (reply,)
 
 
 class Personality(ABC):
@@ -31,7 +55,7 @@ class Personality(ABC):
     driver: ClassVar[str] = ""
     default_model: ClassVar[str] = ""
     settings_known: ClassVar[frozenset[str]] = frozenset(
-        {"model", "serial", "transport", "trigger_in", "trigger_out"}
+        {"model", "serial", "transport", "gpib_address", "trigger_in", "trigger_out"}
     )
     block_aware: ClassVar[bool] = True
     queue_limit: ClassVar[int] = 10
@@ -64,6 +88,16 @@ class Personality(ABC):
         else:
             self.errors.append((code, text))
 
+    def status_byte(self) -> int:
+        """Return the status byte; bit 2 says that the error queue holds something."""
+        return 4 if self.errors else 0
+
+    def session_opened(self) -> None:  # noqa: B027 - most instruments do not mind
+        """Note that somebody connects; called with the bench's lock held."""
+
+    def session_closed(self) -> None:  # noqa: B027
+        """Note that somebody has gone; called with the bench's lock held."""
+
     @property
     def is_matrix(self) -> bool:
         """Whether the instrument is a switch matrix."""
@@ -77,7 +111,7 @@ class Personality(ABC):
     def handle(self, message: bytes) -> bytes | None:
         """Execute one message (terminator removed); return its reply, terminator included."""
 
-    def watch_interlock(self) -> None:
+    def watch_interlock(self) -> None:  # noqa: B027 - most instruments have none
         """Do what an interlock that opened or closed since the last message does."""
 
     def is_urgent(self, message: bytes) -> bool:
@@ -85,7 +119,7 @@ class Personality(ABC):
         return False
 
     def takes(self, seconds: float) -> None:
-        """Let ``seconds`` pass on the bench's clock, and on the wall where the bench is realistic."""
+        """Let ``seconds`` pass on the bench's clock, and on a realistic one on the wall too."""
         self.bench.dwell(seconds)
         if self.bench.realistic:
             self.owed_s += seconds
@@ -107,7 +141,7 @@ class Personality(ABC):
         self.bench.changed.notify_all()
         self.bench.changed.wait_for(lambda: not self.busy, 5.0)
 
-    def before_run(self) -> None:
+    def before_run(self) -> None:  # noqa: B027 - most instruments have nothing to arm
         """Arm what waits for triggers of other instruments."""
 
     def reset(self) -> None:
@@ -131,7 +165,7 @@ class Personality(ABC):
             if self.busy and self.is_urgent(message):
                 self.interrupt()
             self.bench.changed.wait_for(lambda: not self.busy)
-            self._inject(faults)
+            self._inject(message, faults)
             self.watch_interlock()
             self.busy, self.abort_requested = True, False
             try:
@@ -144,9 +178,11 @@ class Personality(ABC):
                 self.bench.changed.notify_all()
         return self._spoil(reply, faults)
 
-    def _inject(self, faults: InstrumentFaults) -> None:
+    def _inject(self, message: bytes, faults: InstrumentFaults) -> None:
         self.messages += 1
         self.bench.message_counts[self.name] = self.messages
+        if faults.before is not None:
+            faults.before(message)
         if faults.queue_error is not None:
             if faults.queue_error_after <= 0:
                 self.post_error(*faults.queue_error)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hil_sim.virtual_bench.personality import Personality, Setting
+from hil_sim.virtual_bench.scpi_common import EAV, ESB, MSS, PON, add_common, event_bit
 from hil_sim.virtual_bench.scpi_values import Parse, ScpiError, split_parameters
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 Action = Callable[..., Any]
 _NODE = re.compile(r":([A-Za-z]+)(#?)")
 _BLOCK_AT = re.compile(rb"#[1-9]")
-OPC, QYE, DDE, EXE, CME, PON = 1, 4, 8, 16, 32, 128
+_HEADER = re.compile(r"\*[A-Z]+|:?[A-Z]\w*(?::[A-Z]\w*)*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +29,8 @@ class Command:
     setter: Action | None
     getter: Action | None
     raw: bool = False
+    needs: int = 0
+    most: int | None = None
 
 
 def header_pattern(header: str) -> re.Pattern[str]:
@@ -47,7 +51,13 @@ class ScpiPersonality(Personality):
 
     A setter or getter gets the numeric suffixes of its header (1 where left out), then the
     parameters, parsed. A getter returns text, bytes (sent as they are), or a number.
+
+    Attributes:
+        setups: places of ``*SAV`` and ``*RCL``, 0 where the instrument has none.
+        indefinite: the message at hand has asked ``*IDN?``, after which no query may follow.
     """
+
+    setups: ClassVar[int] = 0
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         super().__init__(bench, name, settings)
@@ -56,7 +66,9 @@ class ScpiPersonality(Personality):
         self._commands: list[Command] = []
         self._found: dict[str, tuple[Command, tuple[int, ...]] | None] = {}
         self.esr, self.ese, self.sre = PON, 0, 0
-        self._add_common()
+        self.indefinite = False
+        self.saved: dict[int, Any] = {}
+        add_common(self)
         self.add_commands()
 
     # What an instrument fills in.
@@ -64,9 +76,9 @@ class ScpiPersonality(Personality):
     def add_commands(self) -> None:
         """Add the instrument's commands."""
 
+    @abstractmethod
     def identity(self) -> str:
         """Return the answer to ``*IDN?``."""
-        raise NotImplementedError(type(self).__name__)
 
     def trigger(self) -> None:
         """``*TRG``."""
@@ -87,9 +99,12 @@ class ScpiPersonality(Personality):
     # Building blocks.
 
     def add(self, header: str, *, put: Action | None = None, get: Action | None = None,
-            raw: bool = False) -> None:  # fmt: skip
-        """Add a command; ``raw`` setters get the parameter bytes unparsed."""
-        self._commands.append(Command(header_pattern(header), put, get, raw))
+            raw: bool = False, needs: int = 0, most: int | None = None) -> None:  # fmt: skip
+        """Add a command; ``raw`` setters get the parameter bytes unparsed.
+
+        ``needs`` and ``most`` are the least and largest numbers of parameters of the setter.
+        """
+        self._commands.append(Command(header_pattern(header), put, get, raw, needs, most))
 
     def setting(self, header: str, key: str, parse: Parse, default: Any,
                 after: Action | None = None) -> None:  # fmt: skip
@@ -98,11 +113,6 @@ class ScpiPersonality(Personality):
 
         def put(*args: Any) -> None:
             *suffixes, parameters = args
-            if len(parameters) != 1:
-                raise ScpiError(
-                    -109 if not parameters else -108,
-                    "Missing parameter" if not parameters else "Parameter not allowed",
-                )
             self.values[key, tuple(suffixes)] = parse(parameters[0])
             if after is not None:
                 after(*suffixes)
@@ -113,30 +123,11 @@ class ScpiPersonality(Personality):
                 return parse(parameters[0])
             return self.value(key, *suffixes)
 
-        self.add(header, put=put, get=get)
+        self.add(header, put=put, get=get, needs=1, most=1)
 
     def value(self, key: str, *suffixes: int) -> Any:
         """Return a stored setting."""
         return self.values.get((key, suffixes), self.defaults[key])
-
-    def _add_common(self) -> None:
-        self.add("*IDN", get=lambda _: self.faults.corrupt_idn or self.identity())
-        self.add("*RST", put=lambda _: self.reset())
-        self.add("*CLS", put=lambda _: self._clear_status())
-        self.add("*OPC", put=lambda _: self._operation_complete(), get=lambda _: self._opc_query())
-        self.add("*WAI", put=lambda _: self.finish())
-        self.add("*TRG", put=lambda _: self.trigger())
-        self.add("*TST", get=lambda _: "0")
-        self.add("*ESR", get=lambda _: self._take_esr())
-        self.add("*ESE", put=lambda p: setattr(self, "ese", int(p[0])), get=lambda _: str(self.ese))
-        self.add("*SRE", put=lambda p: setattr(self, "sre", int(p[0])), get=lambda _: str(self.sre))
-        self.add("*STB", get=lambda _: str(self.status_byte()))
-        self.add("*OPT", get=lambda _: "0")
-        self.add(":SYSTem:ERRor[:NEXT]", get=lambda _: self._next_error())
-        self.add(":SYSTem:ERRor:COUNt", get=lambda _: str(len(self.errors)))
-        self.add(":SYSTem:ERRor:ALL", get=lambda _: self._all_errors())
-        self.add(":SYSTem:VERSion", get=lambda _: "1999.0")
-        self.add(":SYSTem:CLEar", put=lambda _: self.errors.clear())
 
     def reset(self) -> None:
         """``*RST``."""
@@ -155,77 +146,66 @@ class ScpiPersonality(Personality):
 
     def status_byte(self) -> int:
         """Return the status byte."""
-        bits = (4 if self.errors else 0) | (32 if self.esr & self.ese else 0) | self.summary()
-        return bits | (64 if bits & self.sre else 0)
+        bits = EAV * bool(self.errors) | ESB * bool(self.esr & self.ese) | self.summary()
+        return bits | MSS * bool(bits & self.sre)
 
-    def _clear_status(self) -> None:
-        self.errors.clear()
-        self.esr = 0
+    def take_error(self) -> str:
+        """Return the oldest error as ``:SYST:ERR?`` does, and forget it."""
+        return self.format_error(*(self.errors.popleft() if self.errors else (0, "")))
 
-    def _operation_complete(self) -> None:
-        self.finish()
-        self.esr |= OPC
+    def snapshot(self) -> Any:
+        """Return the settings that ``*SAV`` keeps."""
+        return dict(self.values)
 
-    def _opc_query(self) -> str:
-        self.finish()
-        return "1"
-
-    def _take_esr(self) -> str:
-        value, self.esr = self.esr, 0
-        return str(value)
-
-    def _next_error(self) -> str:
-        code, message = self.errors.popleft() if self.errors else (0, "")
-        return self.format_error(code, message)
-
-    def _all_errors(self) -> str:
-        entries = [self.format_error(*entry) for entry in self.errors]
-        self.errors.clear()
-        return ",".join(entries) if entries else self.format_error(0, "")
+    def restore(self, state: Any) -> None:
+        """Take settings back (``*RCL``); outputs are off after it."""
+        for terminal in self.terminals.values():
+            terminal.on = False
+        self.values = dict(state)
 
     # Parsing.
 
     def post_error(self, code: int, text: str) -> None:
         """Append to the error queue and set the bit of its class in the event register."""
         super().post_error(code, text)
-        self.esr |= {1: CME, 2: EXE, 3: DDE, 4: QYE}.get(-code // 100, DDE)
+        self.esr |= event_bit(code)
 
     def handle(self, message: bytes) -> bytes | None:
         """Execute a message; replies of its queries are joined by ``;``."""
         replies: list[str | bytes] = []
-        path = ""
+        path, self.indefinite = "", False
         for unit in _units(message):
             try:
                 path = self._execute(unit, path, replies)
             except ScpiError as exc:
                 self.post_error(exc.code, exc.text)
-                if exc.code > -200:
+                if -200 < exc.code < 0:
                     break  # after a command error the parser drops the rest of the message
         if not replies:
             return None
         return b";".join(r if isinstance(r, bytes) else r.encode() for r in replies) + b"\n"
 
     def _execute(self, unit: bytes, path: str, replies: list[str | bytes]) -> str:
-        head, _, tail = unit.strip().partition(b" ")
-        if not head:
+        words = unit.split(None, 1)
+        if not words:
             return path
+        head, tail = words[0], words[1] if len(words) > 1 else b""
         try:
             header = head.decode("ascii").upper()
         except UnicodeDecodeError as exc:
             raise ScpiError(-101, "Invalid character") from exc
         is_query = header.endswith("?")
-        header = header.rstrip("?")
+        header = header.removesuffix("?")
+        if _HEADER.fullmatch(header) is None:
+            raise ScpiError(-102, "Syntax error")
+        if is_query and self.indefinite:
+            raise ScpiError(-440, "Query UNTERMINATED after indefinite response")
         if header.startswith("*"):
             full = header
         else:
             full = header if header.startswith(":") else f"{path}:{header}"
             path = full.rpartition(":")[0]
         found = self._find(full)
-        if found is None and not header.startswith((":", "*")):
-            # A header without colon may also start at the root.
-            full = f":{header}"
-            found = self._find(full)
-            path = full.rpartition(":")[0]
         if found is None:
             raise ScpiError(-113, "Undefined header")
         command, suffixes = found
@@ -236,6 +216,10 @@ class ScpiPersonality(Personality):
             action(*suffixes, tail.strip())
             return path
         parameters = split_parameters(tail.strip().decode("latin-1"))
+        if not is_query and len(parameters) < command.needs:
+            raise ScpiError(-109, "Missing parameter")
+        if not is_query and command.most is not None and len(parameters) > command.most:
+            raise ScpiError(-108, "Parameter not allowed")
         result = action(*suffixes, parameters)
         if is_query:
             replies.append(self._formatted(result))

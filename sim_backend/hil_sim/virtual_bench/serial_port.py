@@ -8,13 +8,9 @@ import pty
 import select
 import threading
 import tty
-from typing import TYPE_CHECKING
 
 from hil_sim.virtual_bench.personality import Personality
 from hil_sim.virtual_bench.transport import answer, split_message
-
-if TYPE_CHECKING:
-    from hil_sim.virtual_bench.bench import Bench
 
 _POLL_S = 0.05
 
@@ -22,8 +18,8 @@ _POLL_S = 0.05
 class PtyServer:
     """Serves one instrument on a pseudo terminal in raw mode."""
 
-    def __init__(self, bench: Bench, instrument: Personality) -> None:
-        self._bench, self._instrument = bench, instrument
+    def __init__(self, instrument: Personality) -> None:
+        self._instrument = instrument
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
         self.resource = f"ASRL{os.ttyname(self._slave)}::INSTR"

@@ -7,6 +7,8 @@ import re
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from hil.errors import BackendUnavailable, ConfigError
@@ -69,21 +71,29 @@ def answer(instrument: Personality, message: bytes) -> bytes | None:
     return reply
 
 
-class SocketServer:
-    """A threaded TCP server with TCP_NODELAY; several sessions may be open at once."""
+class TcpServer(ABC):
+    """A threaded TCP server with TCP_NODELAY; several sessions may be open at once.
 
-    def __init__(self, bench: Bench, instrument: Personality) -> None:
-        self._bench, self._instrument = bench, instrument
+    Attributes:
+        refuses: whether new connections are closed at once.
+    """
+
+    def __init__(self, name: str, refuses: Callable[[], bool]) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self.refuses = refuses
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self.port: int = self._server.getsockname()[1]
-        self.resource = f"TCPIP0::127.0.0.1::{self.port}::SOCKET"
-        self._accepting = threading.Thread(
-            target=self._accept, name=f"bench-{instrument.name}", daemon=True
-        )
+        self._accepting = threading.Thread(target=self._accept, name=f"bench-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept connections."""
         self._accepting.start()
+
+    @abstractmethod
+    def serve(self, connection: socket.socket) -> None:
+        """Serve one connection until it closes."""
 
     def _accept(self) -> None:
         while True:
@@ -91,26 +101,20 @@ class SocketServer:
                 connection, _ = self._server.accept()
             except OSError:
                 return
-            if self._instrument.faults.refuse:
+            if self.refuses():
                 connection.close()
                 continue
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._guard:
                 self._open.add(connection)
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
+            self._threads = [t for t in self._threads if t.is_alive()]
             self._threads.append(thread)
             thread.start()
 
-    def _serve(self, connection: socket.socket) -> None:
-        buffer = bytearray()
-        aware = self._instrument.block_aware
+    def _run(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            while chunk := connection.recv(1 << 16):
-                buffer += chunk
-                while (message := split_message(buffer, aware)) is not None:
-                    reply = answer(self._instrument, message)
-                    if reply is not None:
-                        connection.sendall(reply)
+            self.serve(connection)
         with self._guard:
             self._open.discard(connection)
 
@@ -133,18 +137,60 @@ class SocketServer:
             thread.join(1.0)
 
 
+@contextlib.contextmanager
+def session(instrument: Personality) -> Iterator[None]:
+    """Tell an instrument of one connection while the ``with`` block runs."""
+    with instrument.bench.lock:
+        instrument.session_opened()
+    try:
+        yield
+    finally:
+        with instrument.bench.lock:
+            instrument.session_closed()
+
+
+class SocketServer(TcpServer):
+    """Messages and replies as lines on a raw socket."""
+
+    def __init__(self, instrument: Personality) -> None:
+        super().__init__(instrument.name, lambda: instrument.faults.refuse)
+        self._instrument = instrument
+        self.resource = f"TCPIP0::127.0.0.1::{self.port}::SOCKET"
+        self.start()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Answer every line."""
+        buffer = bytearray()
+        with session(self._instrument):
+            aware = self._instrument.block_aware
+            while chunk := connection.recv(1 << 16):
+                buffer += chunk
+                while (message := split_message(buffer, aware)) is not None:
+                    reply = answer(self._instrument, message)
+                    if reply is not None:
+                        connection.sendall(reply)
+
+
 def open_transport(kind: str, bench: Bench, instrument: Personality) -> Transport:
-    """Return a running transport: ``socket``, ``hislip`` or ``pty``.
+    """Return a running transport: ``socket``, ``hislip``, ``vxi11``, ``prologix`` or ``pty``.
 
     Raises:
         ConfigError: no such transport. BackendUnavailable: not on this operating system.
     """
     if kind == "socket":
-        return SocketServer(bench, instrument)
+        return SocketServer(instrument)
     if kind == "hislip":
         from hil_sim.virtual_bench.hislip import HislipServer
 
-        return HislipServer(bench, instrument)
+        return HislipServer(instrument)
+    if kind == "vxi11":
+        from hil_sim.virtual_bench.vxi11 import Vxi11Server
+
+        return Vxi11Server(instrument)
+    if kind == "prologix":
+        from hil_sim.virtual_bench.prologix import place_on_bus
+
+        return place_on_bus(bench, instrument)
     if kind == "pty":
         try:
             from hil_sim.virtual_bench.serial_port import PtyServer
@@ -152,5 +198,6 @@ def open_transport(kind: str, bench: Bench, instrument: Personality) -> Transpor
             raise BackendUnavailable(
                 "pseudo terminals need a POSIX system; use the transport `socket`"
             ) from exc
-        return PtyServer(bench, instrument)
-    raise ConfigError(f"{kind!r} is none of socket, hislip, pty", field="settings.transport")
+        return PtyServer(instrument)
+    raise ConfigError(f"{kind!r} is none of socket, hislip, vxi11, prologix, pty",
+                      field="settings.transport")  # fmt: skip

@@ -14,8 +14,8 @@ from hil_sim.virtual_bench.instruments.keithley_2400_table import (
     MAX_READINGS,
     add_commands,
 )
+from hil_sim.virtual_bench.instruments.one_channel import OneChannel
 from hil_sim.virtual_bench.personality import Setting
-from hil_sim.virtual_bench.scpi import ScpiPersonality
 from hil_sim.virtual_bench.scpi_smu import LINE_HZ, Record, Shape, SmuChannel
 from hil_sim.virtual_bench.scpi_values import (
     ScpiError,
@@ -43,11 +43,12 @@ _MODES: Final[dict[str, OffMode]] = {
 _OFF_PART: Final = 0.005  # of the current range: the limit of a normal output that is off, p. 18-59
 
 
-class Keithley2400(ScpiPersonality):
+class Keithley2400(OneChannel):
     """One channel, called ``1``."""
 
     driver: ClassVar[str] = "keithley-2400"
     default_model: ClassVar[str] = "2400"
+    setups: ClassVar[int] = 5
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self.listed = np.zeros(1)
@@ -66,6 +67,11 @@ class Keithley2400(ScpiPersonality):
             f"KEITHLEY INSTRUMENTS INC.,MODEL {self.model},{self.serial},C32 Oct  4 2010 14:20:11"
         )
 
+    @property
+    def meter(self) -> SourceMeter:
+        """Ranges of the model."""
+        return METER
+
     def format_error(self, code: int, message: str) -> str:
         """Return an error as ``:SYST:ERR?`` answers it."""
         return f'{code:+d},"{message or "No error"}"'.replace("+0,", "0,")
@@ -79,7 +85,7 @@ class Keithley2400(ScpiPersonality):
     def _set_up(self) -> None:
         self.smu.reset(1.05e-4, 20.0)
         self.elements, self.functions = _ELEMENTS, {"CURR"}
-        self._apply()
+        self.apply()
 
     def reset(self) -> None:
         """``*RST``."""
@@ -88,7 +94,7 @@ class Keithley2400(ScpiPersonality):
         self.feeding, self.listed = False, np.zeros(1)
         self._set_up()
 
-    def _apply(self) -> None:
+    def apply(self) -> None:
         """Put the settings on the terminal."""
         terminal = self.smu.terminal
         terminal.off_mode = _MODES[self.value("smod", 1)]
@@ -104,23 +110,6 @@ class Keithley2400(ScpiPersonality):
             terminal.range_v = self.smu.range_v(level)
         terminal.level_a = self.value("level CURR", 1)
         terminal.set_level_v(level)
-
-    def _level(self, key: str, *_: int) -> None:
-        level = self.value(f"level {key}", 1)
-        fixed = key == "VOLT" and not self.value("auto VOLT", 1)
-        if fixed and abs(level) > self.smu.terminal.range_v * METER.overrange:
-            self.values["level VOLT", (1,)] = self.smu.terminal.level_v
-            raise ScpiError(-222, "Parameter data out of range")
-        self._apply()
-
-    def _fixed_range(self, key: str, *_: int) -> None:
-        self.values[f"auto {key}", (1,)] = False
-        if key == "VOLT":
-            self.smu.terminal.range_v = self.smu.range_v(self.value("range VOLT", 1))
-
-    def _sense_range(self, key: str, *_: int) -> None:
-        self.values[f"sense auto {key}", (1,)] = False
-        self._apply()
 
     def _output(self) -> None:
         on = self.value("outp", 1)
@@ -189,9 +178,6 @@ class Keithley2400(ScpiPersonality):
             raise ScpiError(-223, "Too much data")
         self.listed = np.concatenate([self.listed, more])
 
-    def _list_query(self, *_: object) -> str:
-        return ",".join(self.format_number(float(v)) for v in self.listed)
-
     def _feed_control(self, parameters: list[str]) -> None:
         self.feeding = keyword("NEXT", "NEVer")(parameters[0] if parameters else "") == "NEXT"
         if self.feeding:
@@ -220,9 +206,6 @@ class Keithley2400(ScpiPersonality):
 
     def _layer(self, key: str, suffixes: int) -> int:
         return int(self.value(key, *([1] * suffixes)))
-
-    def _stop(self) -> None:
-        self.bench.engine.abort({id(self.smu.terminal)})
 
     def _initiate(self) -> None:
         auto_off = self.value("auto off", 1)
@@ -281,10 +264,6 @@ class Keithley2400(ScpiPersonality):
         if self.value("auto off", 1):
             self._switch(False)
 
-    def finish(self) -> None:
-        """Wait for the trigger model to be idle."""
-        self.bench.wait_until(self, lambda: self.smu.idle)
-
     def trigger(self) -> None:
         """``*TRG``: bus trigger of the arm layer."""
         self.bench.run(self)
@@ -303,11 +282,6 @@ class Keithley2400(ScpiPersonality):
         if not self.smu.terminal.on:
             self._switch(True)
         return self._read()
-
-    def _tripped(self) -> str:
-        if not self.smu.terminal.on:
-            return "0"
-        return str(int(self.smu.spot(1e-6).limited))
 
     # Replies.
 

@@ -17,25 +17,25 @@ MAX_GROUP, MAX_LIST, MAX_READINGS = 100, 2500, 2500
 def add_commands(self: Keithley2400) -> None:
     """Add the command table."""
     s = self.setting
-    changed = partial(self._apply)
+    changed = self.apply
     s(":SOURce#:FUNCtion[:MODE]", "func",
       keyword("VOLTage", "CURRent"), "VOLT", lambda _: changed())  # fmt: skip
     for axis, top in (("VOLTage", 210.0), ("CURRent", 1.05)):
         key = axis[:4]
         s(f":SOURce#:{axis}:MODE", f"mode {key}", keyword("FIXed", "LIST", "SWEep"), "FIX")
         s(f":SOURce#:{axis}:RANGe", f"range {key}", real(-top, top), top,
-          partial(self._fixed_range, key))  # fmt: skip
+          partial(self.put_source_range, key))  # fmt: skip
         s(f":SOURce#:{axis}:RANGe:AUTO", f"auto {key}", boolean, True, lambda _: changed())
         s(f":SOURce#:{axis}[:LEVel][:IMMediate][:AMPLitude]", f"level {key}", real(-top, top),
-          0.0, partial(self._level, key))  # fmt: skip
+          0.0, partial(self.put_level, key))  # fmt: skip
         s(f":SENSe#:{axis}[:DC]:RANGe[:UPPer]", f"sense range {key}", real(-top, top), top,
-          partial(self._sense_range, key))  # fmt: skip
+          partial(self.put_sense_range, key))  # fmt: skip
         s(f":SENSe#:{axis}[:DC]:RANGe:AUTO", f"sense auto {key}", boolean, True,
           lambda _: changed())  # fmt: skip
         s(f":SENSe#:{axis}[:DC]:NPLCycles", "nplc", real(0.01, 10.0, 1.0), 1.0)
         s(f":SENSe#:{axis}[:DC]:PROTection[:LEVel]", f"prot {key}", real(-top, top),
           1.05e-4 if key == "CURR" else 21.0, lambda _: changed())  # fmt: skip
-        self.add(f":SENSe#:{axis}[:DC]:PROTection:TRIPped", get=lambda *_: self._tripped())
+        self.add(f":SENSe#:{axis}[:DC]:PROTection:TRIPped", get=lambda *_: self.tripped())
         self.add(f":MEASure:{axis}[:DC]", get=lambda _, k=key: self._measure(k))
         self.add(f":CONFigure:{axis}[:DC]", put=lambda _, k=key: self._configure(k))
     s(":SOURce#:DELay", "delay", real(0.0, 999.9999), 1e-3)
@@ -43,7 +43,7 @@ def add_commands(self: Keithley2400) -> None:
     s(":SOURce#:CLEar:AUTO", "auto off", boolean, False)
     s(":SOURce#:CLEar:AUTO:MODE", "auto off mode", keyword("ALWays", "TCOunt"), "ALW")
     self.add(":SOURce#:CLEar[:IMMediate]", put=lambda *_: self._switch(False))
-    self.add(":SOURce#:LIST:VOLTage", put=self._list, get=self._list_query)
+    self.add(":SOURce#:LIST:VOLTage", put=self._list, get=self.list_query)
     self.add(":SOURce#:LIST:VOLTage:POINts", get=lambda *_: str(self.listed.size))
     self.add(":SOURce#:LIST:VOLTage:APPend", put=self._append)
     self.add(":SENSe#:FUNCtion[:ON]", put=self._functions, get=self._functions_query)
@@ -76,7 +76,7 @@ def add_commands(self: Keithley2400) -> None:
       keyword("SOURce", "DELay", "SENSe", "NONE"), "NONE")  # fmt: skip
     self.add(":TRIGger:CLEar", put=lambda _: None)
     self.add(":INITiate[:IMMediate]", put=lambda _: self._initiate())
-    self.add(":ABORt", put=lambda _: self._stop())
+    self.add(":ABORt", put=lambda _: self.stop())
     self.add(":READ", get=lambda _: self._read())
     self.add(":FETCh", get=lambda _: self._encoded(self.smu.records))
     self.add(":SENSe#:DATA[:LATest]", get=lambda *_: self._encoded(self.smu.records[-1:]))

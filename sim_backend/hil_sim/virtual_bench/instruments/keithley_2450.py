@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from hil_sim.virtual_bench.instruments.keithley_2450_blocks import TriggerBlocks
+from hil_sim.virtual_bench.instruments.keithley_2450_buffers import NamedBuffers
+from hil_sim.virtual_bench.instruments.keithley_2450_interlock import (
+    INTERLOCK_WARNING,
+    event_text,
+    limited_by_interlock,
+    set_ceiling,
+)
 from hil_sim.virtual_bench.instruments.keithley_2450_table import add_commands
+from hil_sim.virtual_bench.instruments.one_channel import OneChannel
 from hil_sim.virtual_bench.personality import Setting
-from hil_sim.virtual_bench.scpi import ScpiPersonality
 from hil_sim.virtual_bench.scpi_smu import LINE_HZ, Record, Shape, SmuChannel
 from hil_sim.virtual_bench.scpi_values import (
     ScpiError,
@@ -21,7 +28,7 @@ from hil_sim.virtual_bench.scpi_values import (
     numbers,
     text,
 )
-from hil_sim.virtual_bench.terminal import SourceMeter
+from hil_sim.virtual_bench.terminal import OffMode, SourceMeter
 
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.bench import Bench
@@ -36,24 +43,27 @@ METERS: Final = {
         "2461": _HIGH_CURRENT, "2470": ((0.2, 2.0, 20.0, 200.0, 1000.0), _AMPS),
     }.items()
 }  # fmt: skip
-DEFAULT_BUFFERS: Final = ("defbuffer1", "defbuffer2")
 MAX_LIST: Final = 100
 # Source status of a reading: buffer.STAT_LIMIT and STAT_OUTPUT (2450-901-01).
 _SOURCE_LIMITED, _OUTPUT_ON = 32, 128
-_MODES: Final = {"NORM": "normal", "HIMP": "high-z", "ZERO": "zero", "GUAR": "normal"}
+# Off, 2450-901-01 rev. B pp. 6-32 and 8-139.
+_MODES: Final[dict[str, OffMode]] = {
+    "NORM": "normal", "HIMP": "high-z", "ZERO": "zero", "GUAR": "guard",
+}  # fmt: skip
+_NORMAL_PART: Final = 0.1  # of the current range: the limit of a normal output that is off
 
 
-class Keithley2450(ScpiPersonality):
+class Keithley2450(OneChannel):
     """One channel, called ``1``. In TSP mode (a fault to inject) SCPI is refused with -285."""
 
     driver: ClassVar[str] = "keithley-2450"
     default_model: ClassVar[str] = "2450"
+    setups: ClassVar[int] = 5
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self.function = "CURR"
         self.listed = np.zeros(1)
-        self.buffers: dict[str, list[Record]] = {b: [] for b in DEFAULT_BUFFERS}
-        self.sizes: dict[str, int] = dict.fromkeys(DEFAULT_BUFFERS, 100_000)
+        self.named = NamedBuffers()
         self.planned: Callable[[], None] | None = None
         self.blocks = TriggerBlocks(self)
         super().__init__(bench, name, settings)
@@ -82,7 +92,7 @@ class Keithley2450(ScpiPersonality):
 
     def format_error(self, code: int, message: str) -> str:
         """Return an error as ``:SYST:ERR?`` answers it."""
-        return f'{code},"{message or "No error"};0;0 0"'
+        return event_text(self, code, message)
 
     def handle(self, message: bytes) -> bytes | None:
         """Execute a message; in TSP mode only ``*`` commands are understood."""
@@ -105,8 +115,8 @@ class Keithley2450(ScpiPersonality):
     def _set_up(self) -> None:
         self.smu.reset(1.05e-4, self.meter.ranges_v[0])
         self.function, self.listed, self.planned = "CURR", np.zeros(1), None
-        self.buffers = {b: [] for b in DEFAULT_BUFFERS}
-        self._apply()
+        self.named.forget()
+        self.apply()
 
     def reset(self) -> None:
         """``*RST``: settings and buffers."""
@@ -114,7 +124,8 @@ class Keithley2450(ScpiPersonality):
         self.blocks.reset()
         self._set_up()
 
-    def _apply(self) -> None:
+    def apply(self) -> None:
+        """Put the settings on the terminal."""
         terminal = self.smu.terminal
         terminal.off_mode = _MODES[self.value("smod", 1)]
         terminal.sources_current = self.value("func", 1) == "CURR"
@@ -122,38 +133,30 @@ class Keithley2450(ScpiPersonality):
         terminal.limit_v = self.value("limit CURR", 1)
         auto = self.value("sense auto CURR", 1)
         terminal.range_a = None if auto else self.smu.range_a(self.value("sense range CURR", 1))
+        part = 1.0 if terminal.off_mode == "zero" else _NORMAL_PART
+        terminal.off_limit_a = part * self.smu.present_range_a
         if self.value("auto VOLT", 1):
             terminal.range_v = self.smu.range_v(self.value("level VOLT", 1))
         terminal.level_a = self.value("level CURR", 1)
         terminal.set_level_v(self.value("level VOLT", 1))
 
-    def _level(self, key: str, *_: int) -> None:
-        level, terminal = self.value(f"level {key}", 1), self.smu.terminal
-        fixed = key == "VOLT" and not self.value("auto VOLT", 1)
-        if fixed and abs(level) > terminal.range_v * self.meter.overrange:
-            self.values["level VOLT", (1,)] = terminal.level_v
-            raise ScpiError(-222, "Parameter data out of range")
-        self._apply()
-
-    def _range(self, key: str, *_: int) -> None:
-        self.values[f"auto {key}", (1,)] = False
-        if key == "VOLT":
-            self.smu.terminal.range_v = self.smu.range_v(self.value("range VOLT", 1))
-
-    def _sense_range(self, key: str, *_: int) -> None:
-        self.values[f"sense auto {key}", (1,)] = False
-        self._apply()
-
-    def _output(self) -> None:
-        on = self.value("outp", 1)
-        self.values["outp", (1,)] = False
-        self.smu.switch(on)
+    def switch(self, on: bool) -> None:
+        """Switch the output."""
         self.values["outp", (1,)] = on
+        self.smu.switch(on)
+        self._warn()
+
+    def _warn(self) -> None:
+        terminal = self.smu.terminal
+        if terminal.on and limited_by_interlock(self, terminal):
+            self.post_error(*INTERLOCK_WARNING)
+
+    def watch_interlock(self) -> None:
+        """Limit the output while the interlock is open."""
+        set_ceiling(self, self.smu.terminal)
 
     def _put_function(self, *arguments: Any) -> None:
         parameters = arguments[-1]
-        if not parameters:
-            raise ScpiError(-109, "Missing parameter")
         name = text(parameters[0]).upper().removesuffix(":DC")
         self.function = keyword("VOLTage", "CURRent", "RESistance")(name)
 
@@ -167,48 +170,13 @@ class Keithley2450(ScpiPersonality):
             self.listed = self.listed[:2500]
             raise ScpiError(-223, "Too much data")
 
-    def _list_query(self, *_: Any) -> str:
-        return ",".join(self.format_number(float(v)) for v in self.listed)
-
-    # Buffers.
-
     def buffer(self, parameters: list[str], at: int) -> list[Record]:
         """Return the buffer that parameter ``at`` names, ``defbuffer1`` without one."""
-        name = text(parameters[at]) if len(parameters) > at else DEFAULT_BUFFERS[0]
-        if name not in self.buffers:
-            raise ScpiError(-1133, f"Buffer {name} does not exist")
-        return self.buffers[name]
-
-    def _make(self, parameters: list[str]) -> None:
-        if len(parameters) < 2:
-            raise ScpiError(-109, "Missing parameter")
-        name = text(parameters[0])
-        if name in self.buffers:
-            raise ScpiError(-1115, f"Buffer {name} already exists")
-        self.buffers[name] = []
-        self.sizes[name] = integer(10, 10_000_000)(parameters[1])
-
-    def _delete(self, parameters: list[str]) -> None:
-        name = text(parameters[0]) if parameters else ""
-        if name in DEFAULT_BUFFERS or name not in self.buffers:
-            raise ScpiError(-1133, f"Buffer {name} cannot be deleted")
-        del self.buffers[name]
-
-    def _put_points(self, parameters: list[str]) -> None:
-        name = text(parameters[1]) if len(parameters) > 1 else DEFAULT_BUFFERS[0]
-        self.buffer([name], 0)
-        self.sizes[name] = integer(10, 10_000_000)(parameters[0])
-
-    def _points(self, parameters: list[str]) -> str:
-        name = text(parameters[0]) if parameters else DEFAULT_BUFFERS[0]
-        self.buffer([name], 0)
-        return str(self.sizes[name])
+        return self.named.find(parameters, at)
 
     def keep(self, buffer: list[Record], records: list[Record]) -> None:
         """Append to a buffer what it has room for."""
-        name = next(n for n, b in self.buffers.items() if b is buffer)
-        room = self.sizes[name] - len(buffer)
-        buffer.extend(records[:room])
+        self.named.keep(buffer, records)
 
     # Running.
 
@@ -222,8 +190,6 @@ class Keithley2450(ScpiPersonality):
 
     def _linear(self, key: str, *arguments: Any) -> None:
         parameters = arguments[-1]
-        if len(parameters) < 3:
-            raise ScpiError(-109, "Missing parameter")
         start, stop = number(parameters[0]), number(parameters[1])
         levels = np.linspace(start, stop, integer(2, 1_000_000)(parameters[2]))
         delay = number(parameters[3]) if len(parameters) > 3 else -1.0
@@ -264,22 +230,14 @@ class Keithley2450(ScpiPersonality):
         if self.planned is None:
             raise ScpiError(-221, "Settings conflict: no trigger model")
         if not self.smu.terminal.on:
-            self.smu.switch(True)
-            self.values["outp", (1,)] = True
+            self.switch(True)
         self.planned()
-
-    def _stop(self) -> None:
-        self.bench.engine.abort({id(self.smu.terminal)})
 
     def trigger_state(self) -> str:
         """Return the answer to ``:TRIG:STAT?`` (p. 6-166)."""
         self.bench.run(self)
         state = "WAITING" if self.smu.waits_for_arm else "IDLE" if self.smu.idle else "RUNNING"
         return f"{state};{state};0"
-
-    def finish(self) -> None:
-        """Wait for the trigger model to be idle."""
-        self.bench.wait_until(self, lambda: self.smu.idle)
 
     def trigger(self) -> None:
         """``*TRG``: nothing waits for the command interface here."""
@@ -296,8 +254,7 @@ class Keithley2450(ScpiPersonality):
     def _measure(self, key: str, parameters: list[str]) -> str | bytes:
         self.function = key
         if not self.smu.terminal.on:
-            self.smu.switch(True)
-            self.values["outp", (1,)] = True
+            self.switch(True)
         self._take(parameters)
         return self._fetch(parameters)
 
@@ -316,11 +273,6 @@ class Keithley2450(ScpiPersonality):
         if not 1 <= first <= last <= len(buffer):
             raise ScpiError(-222, "Parameter data out of range")
         return self._encoded(buffer[first - 1 : last], parameters[3:])
-
-    def _tripped(self) -> str:
-        if not self.smu.terminal.on:
-            return "0"
-        return str(int(self.smu.spot(1e-6).limited))
 
     # Replies.
 

@@ -46,6 +46,7 @@ class Keithley2600B(TspPersonality):
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self._made: dict[str, Smu] = {}
         super().__init__(bench, name, settings)
+        self.load_factory_scripts()
 
     def root_objects(self) -> dict[str, Any]:
         """Return ``smua``, ``smub`` and the trigger tables beside the common objects."""
@@ -62,7 +63,6 @@ class Keithley2600B(TspPersonality):
         objects["tsplink"] = self.triggers.tsplink_object()
         objects["status"] = self._status()
         objects["display"] = self._display()
-        objects["node"] = self.lua.table_from({1: objects["localnode"]})
         return objects
 
     def _condition(self, letter: str) -> int:
@@ -110,11 +110,28 @@ class Keithley2600B(TspPersonality):
             "clear": lambda *_: None, "settext": lambda *_: None, "setcursor": lambda *_: None,
             "MEASURE_DCAMPS": 0, "MEASURE_DCVOLTS": 1, "MEASURE_OHMS": 2, "MEASURE_WATTS": 3,
             "SMUA": 0, "SMUB": 1, "SMUA_SMUB": 2, "USER": 3,
+            "trigger": self.triggers.key_object(), "loadmenu": self._menu(),
         }  # fmt: skip
         for letter in self._made:
             measure = self._stored({"func": 1})
             objects[f"smu{letter}"] = self._stored({"digits": 5}, {"measure": measure})
         return self._stored({"screen": 2}, objects)
+
+    def _menu(self) -> Any:
+        """Return ``display.loadmenu``: entries of the front panel's LOAD key, by name."""
+        entries: dict[str, str] = {}
+        return self.object(
+            objects={
+                "add": lambda name, code, *_: entries.__setitem__(str(name), str(code)),
+                "delete": lambda name: entries.pop(str(name), None),
+                "catalog": lambda: ",".join(sorted(entries)),
+            }
+        )
+
+    def press_trigger_key(self) -> None:
+        """Press TRIG on the front panel: the event ``display.trigger.EVENT_ID``."""
+        with self.bench.changed:
+            self.triggers.fire(self.triggers.key_event)
 
     def watch_interlock(self) -> None:
         """Switch off what needs the interlock when it is open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
 from functools import partial
@@ -31,7 +32,7 @@ from hil_sim.virtual_bench.scpi_values import (
     real,
     text,
 )
-from hil_sim.virtual_bench.terminal import SourceMeter
+from hil_sim.virtual_bench.terminal import OffMode, SourceMeter
 
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.bench import Bench
@@ -40,7 +41,11 @@ _AMPS: Final = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1.5, 3.0)
 METER: Final = SourceMeter((0.2, 2.0, 20.0, 200.0), _AMPS, 2e5, 1e6, 1.05, 9.91e37)
 # Status word, SCPI command reference table 1-2: bits 1-2 compliance, 13 range overflow.
 _SOURCES_CURRENT, _COMPLIANCE, _OVERFLOW = 1, 2, 1 << 13
-_MODES: Final = {"NORM": "normal", "ZERO": "zero", "HIZ": "high-z"}
+# Off, B2910-90010 table 6-1: the relay opens but for ZERO, which is 0 V behind 100 uA.
+_MODES: Final[dict[str, OffMode]] = {"NORM": "high-z", "ZERO": "zero", "HIZ": "high-z"}
+_OFF_LIMIT_A: Final = 1e-4
+# Without its interlock the output gives no more (B2900A configuration guide p. 2-14).
+_CEILING_V: Final = 42.0
 # Condition bits of ch 1 and 2: transition idle, acquisition idle (status system chapter).
 _IDLE_BITS: Final = {1: (1 << 1) | (1 << 4), 2: (1 << 7) | (1 << 10)}
 # Waiting for a transition arm, waiting for an acquire arm.
@@ -113,6 +118,7 @@ class KeysightB2900(ScpiPersonality):
         smu = self.smu(n)
         terminal = smu.terminal
         terminal.off_mode = _MODES[self.value("off mode", n)]
+        terminal.off_limit_a = _OFF_LIMIT_A
         terminal.sources_current = self.value("func", n) == "CURR"
         terminal.limit_a = abs(self.value("prot CURR", n))
         terminal.limit_v = abs(self.value("prot VOLT", n))
@@ -122,6 +128,21 @@ class KeysightB2900(ScpiPersonality):
             terminal.range_v = smu.range_v(self.value("level VOLT", n))
         terminal.level_a = self.value("level CURR", n)
         terminal.set_level_v(self.value("level VOLT", n))
+
+    def watch_interlock(self) -> None:
+        """Limit outputs while the interlock is open; one that is above goes to 0 V and off.
+
+        The emergency error number of the manual is not known here, so that none is queued; the
+        questionable condition register says that the circuit is open.
+        """
+        for n, smu in self.smus.items():
+            terminal, is_open = smu.terminal, self.faults.interlock_open
+            if is_open and math.isinf(terminal.ceiling_v) and terminal.on:
+                above = abs(terminal.level_v) > _CEILING_V
+                terminal.on = terminal.on and not above
+                self.values["level VOLT", (n,)] = 0.0 if above else terminal.level_v
+                self._apply(n)
+            terminal.ceiling_v = _CEILING_V if is_open else math.inf
 
     def _level(self, key: str, n: int) -> None:
         terminal = self.smu(n).terminal
@@ -216,6 +237,7 @@ class KeysightB2900(ScpiPersonality):
 
     def _initiate(self, parameters: list[str]) -> None:
         timers: list[Timer] = []
+        wires: list[tuple[int, int]] = []
         for n in self._channels(parameters):
             smu = self.smu(n)
             if not smu.terminal.on:
@@ -229,7 +251,10 @@ class KeysightB2900(ScpiPersonality):
                 smu.terminal.range_v = smu.range_v(float(np.abs(levels).max(initial=0.0)))
             smu.start(levels, self.value("arm TRAN COUNt", n), self._shape(n, count, timers),
                       partial(self.traces.keep, n))  # fmt: skip
+            if self.value("arm tout", n):
+                wires.append((smu.events[0], self._external("arm tout line", n)))
         self.bench.engine.timers[self.name] = timers
+        self.bench.engine.wires[self.name] = wires
 
     def _external(self, key: str, n: int) -> int:
         """Return the event of ``BUS`` or ``EXTn`` sources, 0 for internal ones."""
@@ -237,7 +262,6 @@ class KeysightB2900(ScpiPersonality):
         if source.startswith("EXT"):
             return self.bench.bus[int(source[3:])]
         return self._bus_event() if source == "BUS" else 0
-        wires: list[tuple[int, int]] = []
 
     def _bus_event(self) -> int:
         return self.bench.bus[0]
@@ -251,10 +275,7 @@ class KeysightB2900(ScpiPersonality):
         measure_at = self.value("ACQ DELay", n)
         width = float(self.value("pulse width", n)) if pulsed else 0.0
         tick, sourced, measured, ended = self.timing[n]
-            if self.value("arm tout", n):
-                wires.append((smu.events[0], self._external("arm tout line", n)))
         begin = smu.events[0]
-        self.bench.engine.wires[self.name] = wires
         trigger = self._external("TRAN SOURce", n)
         if trigger:
             timers.append(Timer(trigger, tick, (0.0,), 1))

@@ -13,6 +13,7 @@ from hil_sim.virtual_bench.scpi_values import boolean, integer, keyword, real
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.instruments.keysight_b2900 import KeysightB2900
 
+INTERLOCK_OPEN = 1 << 10  # questionable condition (B2910-90030 ed. 2 p. 4-116)
 MAX_LIST, MAX_READINGS = 2500, 100_000
 ELEMENTS = ("VOLT", "CURR", "RES", "TIME", "STAT", "SOUR")
 _SOURCES = ("AINT", "BUS", "TIMer", *(f"INT{n}" for n in (1, 2)), "LAN",
@@ -91,20 +92,22 @@ def add_commands(self: KeysightB2900) -> None:
     s(":SENSe#:REMote", "remote", boolean, False)
     s(":SYSTem:LFRequency", "line", real(50, 60), 50.0)
     self.add(":SYSTem:INTerlock:TRIPped", get=lambda _: str(int(self.faults.interlock_open)))
+    self.add(":STATus:QUEStionable:CONDition",
+             get=lambda _: str(INTERLOCK_OPEN * self.faults.interlock_open))  # fmt: skip
     self.add(":SYSTem:BEEPer:STATe", put=lambda _: None)
     self.add(":SYSTem:TIME:TIMer:COUNt:RESet:AUTO", put=lambda _: None)
     self.add(":DISPlay:ENABle", put=lambda _: None)
     self.add(":STATus:OPERation:CONDition", get=lambda _: str(self._condition()))
     self.add(":STATus:PRESet", put=lambda _: None)
     self.traces.add_commands(MAX_READINGS)
-
-
-def _layers(self: KeysightB2900, layer: str) -> None:
     s(":SOURce#:DIGital:EXTernal#[:FUNCtion]", "external line",
       keyword("DIO", "DINPut", "HVOLtage", "TINPut", "TOUTput"), "DIO")  # fmt: skip
     # Trigger output when the arm layer is entered from idle: the channel begins.
     s(":ARM#:TRANsient[:LAYer]:TOUTput[:STATe]", "arm tout", boolean, False)
     s(":ARM#:TRANsient[:LAYer]:TOUTput:SIGNal", "arm tout line", keyword(*_SOURCES[-14:]), "EXT1")
+
+
+def _layers(self: KeysightB2900, layer: str) -> None:
     """Trigger settings; ``:ALL`` and none set the transient and the acquire layer."""
     names = {"": ("TRAN", "ACQ"), ":ALL": ("TRAN", "ACQ"), ":TRANsient": ("TRAN",),
              ":ACQuire": ("ACQ",)}[layer]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lupa import lua51
 
 from hil_sim.virtual_bench.engine import RunAborted
-from hil_sim.virtual_bench.personality import Personality, Setting
+from hil_sim.virtual_bench.personality import Personality, Reply, Setting
 from hil_sim.virtual_bench.tsp.attributes import BAD_FORMAT, BAD_PRECISION
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class TspPersonality(Personality):
         super().__init__(bench, name, settings)
         self.lua = lua51.LuaRuntime(unpack_returned_tuples=True, encoding="latin-1")
         self._output: list[bytes] = []
+        self._exit_mark = ""  # what exit() raises, once there is an exit()
         self._loading: tuple[str, bool, list[str]] | None = None
         self.buffers: dict[int, Callable[[], Sequence[float]]] = {}
         self.data_format, self.little_endian, self.precision = ASCII, False, 6
@@ -95,6 +96,11 @@ class TspPersonality(Personality):
 
     def trigger(self) -> None:
         """``*TRG``."""
+
+    def load_factory_scripts(self) -> None:
+        """Define what an instrument has beside its commands: bit functions, exit, KIPulse."""
+        source = (resources.files("hil_sim.virtual_bench.tsp") / "factory.lua").read_text("utf-8")
+        self._exit_mark = str(self.lua.execute(source))
 
     # Objects.
 
@@ -249,7 +255,7 @@ class TspPersonality(Personality):
         except RunAborted:
             self._output.clear()
             raise
-        return b"".join(self._output) or None
+        return Reply(self._output) if self._output else None
 
     def _line(self, text: str) -> None:
         if self._loading is not None:
@@ -309,6 +315,8 @@ class TspPersonality(Personality):
         try:
             chunk()
         except lua51.LuaError as exc:
+            if self._exit_mark and self._exit_mark in str(exc):
+                return
             first = str(exc).splitlines()[0].removeprefix("line:")
             self.post_error(-286, f"TSP Runtime error at line {first}")
         except (TypeError, ValueError, KeyError, IndexError) as exc:

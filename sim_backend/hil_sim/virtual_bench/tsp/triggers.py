@@ -82,7 +82,7 @@ class TriggerObjects:
         self.owner = owner
         engine = owner.bench.engine
         new = engine.new_event
-        self.command_event = new()
+        self.command_event, self.key_event = new(), new()
         self.timers = [_TimerState(new()) for _ in range(N_TIMERS)]
         self.generators = [new() for _ in range(N_GENERATORS)]
         self.blenders = [_Blender(new()) for _ in range(N_BLENDERS)]
@@ -143,6 +143,12 @@ class TriggerObjects:
             **self._detector(self.command_event),
         }
         return self.owner.object(objects=objects)
+
+    def key_object(self) -> Any:
+        """Return ``display.trigger``, the TRIG key of the front panel."""
+        return self.owner.object(
+            objects={"EVENT_ID": self.key_event, **self._detector(self.key_event)}
+        )
 
     def digio_object(self) -> Any:
         """Return ``digio``."""
