@@ -100,9 +100,9 @@ def calibrate(
 ) -> None:
     """Calibrate a rig: offsets, leakage, path resistance, gains.
 
-    Writes a calibration file. Says first which voltages it will apply, then what to connect, step by step. Outputs are off and
-    relays open while you connect. Runs use the file when the station file names it:
-    calibration = "calibration.json".
+    Writes a calibration file. Says first which voltages it will apply, then what to connect, step
+    by step. Outputs are off and relays open while you connect. Runs use the file when the station
+    file names it: calibration = "calibration.json".
     """
     from hil.cli.stopping import StopGuard
     from hil.config.station import load_station

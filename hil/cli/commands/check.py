@@ -70,8 +70,9 @@ def check(
 ) -> None:
     """Check files; with --probe also whether a rig's lines have contact.
 
-    Station, protocol, device and training files are told apart by their content. Only with --probe is anything driven: every line of one station's array at a low voltage, with a
-    current limit, the lines of the other side at 0 V. A line without contact gives exit code 5.
+    Station, protocol, device and training files are told apart by their content. Only with --probe
+    is anything driven: every line of one station's array at a low voltage, with a current limit,
+    the lines of the other side at 0 V. A line without contact gives exit code 5.
     """
     from hil.cli.failures import details_of
     from hil.errors import HilError
