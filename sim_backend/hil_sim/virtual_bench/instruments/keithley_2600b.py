@@ -42,11 +42,11 @@ class Keithley2600B(TspPersonality):
 
     driver: ClassVar[str] = "keithley-2600b"
     default_model: ClassVar[str] = "2636B"
+    factory_scripts: ClassVar[str] = "factory.lua"
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self._made: dict[str, Smu] = {}
         super().__init__(bench, name, settings)
-        self.load_factory_scripts()
 
     def root_objects(self) -> dict[str, Any]:
         """Return ``smua``, ``smub`` and the trigger tables beside the common objects."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from inspect import isfunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lupa import lua51
 
@@ -33,12 +33,12 @@ class TspPersonality(Personality):
 
     block_aware = False
     queue_limit = 100
+    factory_scripts: ClassVar[str] = ""  #: file of Lua that the instrument brings with it
 
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         super().__init__(bench, name, settings)
         self.lua = lua51.LuaRuntime(unpack_returned_tuples=True, encoding="latin-1")
         self._output: list[bytes] = []
-        self._exit_mark = ""  # what exit() raises, once there is an exit()
         self._loading: tuple[str, bool, list[str]] | None = None
         self.buffers: dict[int, Callable[[], Sequence[float]]] = {}
         self.data_format, self.little_endian, self.precision = ASCII, False, 6
@@ -56,7 +56,15 @@ class TspPersonality(Personality):
         for key, value in self.root_objects().items():
             # A script sees a function that prints as one, not a foreign object.
             globals_[key] = self._tools.wrapped(value) if isfunction(value) else value
+        self._exit_mark = self._load_factory_scripts()
         self._built_in = set(globals_.keys())
+
+    def _load_factory_scripts(self) -> str:
+        """Define what comes with the instrument as scripts; return what its ``exit`` raises."""
+        if not self.factory_scripts:
+            return ""
+        folder = resources.files("hil_sim.virtual_bench.tsp")
+        return str(self.lua.execute((folder / self.factory_scripts).read_text("utf-8")))
 
     def power_cycle(self) -> None:
         """Go off and on: scripts and everything that they defined are gone."""
@@ -64,6 +72,7 @@ class TspPersonality(Personality):
         globals_ = self.lua.globals()
         for name in set(globals_.keys()) - self._built_in:
             globals_[name] = None
+        self._load_factory_scripts()
         self.data_format, self.little_endian, self.precision = ASCII, False, 6
         self._loading = None
         self.esr = _POWER_ON
@@ -96,11 +105,6 @@ class TspPersonality(Personality):
 
     def trigger(self) -> None:
         """``*TRG``."""
-
-    def load_factory_scripts(self) -> None:
-        """Define what an instrument has beside its commands: bit functions, exit, KIPulse."""
-        source = (resources.files("hil_sim.virtual_bench.tsp") / "factory.lua").read_text("utf-8")
-        self._exit_mark = str(self.lua.execute(source))
 
     # Objects.
 
