@@ -7,18 +7,21 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import ClassVar, Final, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.errors import LimitError
+from hil.capabilities import Range
+from hil.config.quantities import Table
+from hil.errors import LimitError, ReadbackError
 from hil_drivers.gridlist import GridList, grid_lists
 from hil_drivers.lowering import check_shared, quantise
 from hil_drivers.scpi_source import ScpiSource
 from hil_drivers.steps import (
     RELATIVE,
     SOFTWARE_START,
+    ChannelCapabilities,
     ChannelReadings,
     ChannelSteps,
     Delivered,
@@ -51,19 +54,37 @@ class Train:
     full_v: float
 
 
+class LoadSettings(Table):
+    """Settings of a generator: the load in ohms that its levels are meant for.
+
+    An array is of high impedance, so that ``inf`` is right for it.
+    """
+
+    load: Literal["50", "inf"] = "inf"
+
+
 class PulseGenerator(ScpiSource):
     """A voltage source that cannot measure and cannot limit current.
 
-    Levels are those at the load that the settings name; a negative, a held or a mixed train becomes
-    a waveform. ``wait`` of a follower must come after that of the master.
+    Levels are those at the load that the settings name, half as large into 50 ohm as into an open
+    circuit; a negative, a held or a mixed train becomes a waveform. ``wait`` of a follower must
+    come after that of the master.
     """
 
-    full_code = 1  #: code of the positive full scale of a waveform
-    longest_waveform = 1  #: points
-    fewest_points = 1
-    waveform_messages = 2  #: messages that set a channel up for a waveform
-    shortest_point_s = 1e-9
-    burst_cycles = 1_000_000
+    Settings = LoadSettings
+    open_v: ClassVar[float] = 10.0  #: largest level into an open circuit
+    least_open_v: ClassVar[float]  #: smallest amplitude into an open circuit
+    level_grid_v: ClassVar[float]
+    narrowest_s: ClassVar[float]
+    time_grid_s: ClassVar[float]
+    shortest_period_s: ClassVar[float]
+    full_code: ClassVar[int]  #: code of the positive full scale of a waveform
+    longest_waveform: ClassVar[int]  #: points
+    fewest_points: ClassVar[int] = 1
+    waveform_messages: ClassVar[int] = 2  #: messages that set a channel up for a waveform
+    shortest_point_s: ClassVar[float]
+    burst_cycles: ClassVar[int] = 1_000_000
+    open_load: ClassVar[str]  #: what says that nothing loads the output
 
     _trains: Mapping[str, Train] | None = None
     _ends_s = 0.0
@@ -79,7 +100,67 @@ class PulseGenerator(ScpiSource):
 
     @abstractmethod
     def _two_channels(self) -> bool:
-        """Whether the model found has two channels."""
+        """Whether the instrument found has two channels."""
+
+    @abstractmethod
+    def _by_bus(self, channel: str) -> str:
+        """Command that lets ``*TRG`` start a channel."""
+
+    @property
+    def _terminated(self) -> bool:
+        return cast(LoadSettings, self.settings).load == "50"
+
+    @property
+    def _full_v(self) -> float:
+        return self.open_v / 2 if self._terminated else self.open_v
+
+    @property
+    def _smallest_full_v(self) -> float:
+        return self.least_open_v / 2 if self._terminated else self.least_open_v
+
+    def channel_capabilities(self, channel: str) -> ChannelCapabilities:
+        """Return the limits at the load of the settings (pages in the driver's docstring)."""
+        self._own(channel)
+        return ChannelCapabilities(
+            level_v=Range(-self._full_v, self._full_v, self.level_grid_v),
+            width_s=Range(self.narrowest_s, 1e3, self.time_grid_s),
+            compliance_a=Range(0.0, math.inf),
+            sense_a=Range(0.0, 0.0),
+            ranges_v=(self._full_v,),
+            ranges_a=(),
+            max_list_steps=self.burst_cycles,
+            max_readings=0,
+            min_period_s=self.shortest_period_s,
+            can_measure=False,
+            can_limit_current=False,
+            overhead_s=10e-3,
+        )
+
+    def reset_to_known(self) -> None:
+        """Reset; load first, then levels; triggered by the bus; outputs off.
+
+        Raises:
+            ReadbackError: the load is not what was set, so that levels would be wrong.
+        """
+        load = "50" if self._terminated else self.open_load
+        self._trains = None
+        self._running = False
+        self._sync = SOFTWARE_START
+        commands = ["*RST", "*CLS", ":FORM:BORD NORM"]
+        for c in self.channels:
+            commands += [f":OUTP{c} OFF", f":OUTP{c}:LOAD {load}", self._by_bus(c)]
+        self._send(*commands)
+        for c in self.channels:
+            answer = float(self.session.query(f":OUTP{c}:LOAD?"))
+            is_open = answer >= 9e37  # what an infinite load reads back
+            right = is_open if load == "INF" else math.isclose(answer, float(load), rel_tol=0.01)
+            if not right:
+                raise ReadbackError(f"{self.name}: load {load} was set, {answer:g} ohm is read "
+                                    f"back; the levels would be wrong")  # fmt: skip
+        self.check_errors("*RST")
+
+    def _output_queries(self) -> Sequence[str]:
+        return [f":OUTP{c}?" for c in self.channels]
 
     def _lowered(self, programs: Mapping[str, ChannelSteps]) -> dict[str, Train]:
         check_shared(programs, self.name)
@@ -104,7 +185,7 @@ class PulseGenerator(ScpiSource):
         grid_v = self.channel_capabilities(self.channels[0]).level_v.resolution
         full_v = {
             c: max(math.ceil(float(np.abs(d.level_v).max()) / grid_v * (1 - RELATIVE)) * grid_v,
-                   self._smallest_full_v())
+                   self._smallest_full_v)
             for c, d in channels.items()
         }  # fmt: skip
         coded = {
@@ -152,11 +233,7 @@ class PulseGenerator(ScpiSource):
         same = all(np.allclose(x, x[0], rtol=RELATIVE, atol=0)
                    for x in (d.level_v, d.width_s, d.period_s))  # fmt: skip
         gap_s = float(d.period_s[0] - d.width_s[0])
-        return same and d.level_v[0] >= self._smallest_full_v() and gap_s >= self._shortest_gap_s()
-
-    @abstractmethod
-    def _smallest_full_v(self) -> float:
-        """Smallest amplitude in volts at the load."""
+        return same and d.level_v[0] >= self._smallest_full_v and gap_s >= self._shortest_gap_s()
 
     @abstractmethod
     def _shortest_gap_s(self) -> float:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import ClassVar, Final
 
 from hil.errors import InstrumentError, LinkError
-from hil_drivers.instrument import SwitchMatrix
-from hil_drivers.safely import Attempts
-from hil_drivers.transport.session import SHORT_TIMEOUT_S, Session
+from hil_drivers.relay_matrix import RelayMatrix
+from hil_drivers.transport.session import SHORT_TIMEOUT_S
 from hil_drivers.tsp import poll_errors, printed
 
 _STATE: Final = 'print(channel.getclose("allslots"),errorqueue.count)'
+_OPEN_ALL: Final = 'channel.open("allslots")'
+#: Relays of a full 707B (six slots of 8 x 12).
+_MOST: Final = 576
 
 
 def crosspoint_list(crosspoints: Iterable[str]) -> str:
@@ -20,10 +22,10 @@ def crosspoint_list(crosspoints: Iterable[str]) -> str:
     return ",".join(sorted(crosspoints))
 
 
-class TspMatrix(SwitchMatrix):
-    """Open, close, read back and compare in one message; break before make."""
+class TspMatrix(RelayMatrix):
+    """Open, close, wait, read back and count errors in one message; break before make."""
 
-    _closed: frozenset[str] | None = None  #: as last read back, None when not known
+    open_everything: ClassVar[str] = f"abort\n{_OPEN_ALL}"
 
     def reset_to_known(self) -> None:
         """Reset, all relays open, break before make."""
@@ -36,55 +38,18 @@ class TspMatrix(SwitchMatrix):
         """Return and remove the entries of the error queue."""
         return poll_errors(self.session, "channel list")
 
-    def closed(self) -> frozenset[str]:
-        """Return the crosspoints that the instrument says are closed."""
-        state, _ = self._state(_STATE, 0)
-        self._closed = state
-        return state
+    def _read_closed(self) -> frozenset[str]:
+        return self._state(_STATE, 0)[0]
 
-    def close(self, crosspoints: Iterable[str]) -> None:
-        """Close these besides those already closed."""
-        chosen = self.check_crosspoints(crosspoints)
-        self._move(frozenset(), chosen - self._known())
-
-    def open_relays(self, crosspoints: Iterable[str]) -> None:
-        """Open these."""
-        chosen = self.check_crosspoints(crosspoints)
-        self._move(chosen & self._known(), frozenset())
-
-    def route(self, crosspoints: Iterable[str]) -> None:
-        """Open what is surplus, then close what is missing, in one message."""
-        chosen = self.check_crosspoints(crosspoints)
-        before = self._known()
-        self._move(before - chosen, chosen - before)
-
-    def open_all(self) -> None:
-        """Open every relay."""
-        self._closed = None
-        self._expect(frozenset(), 'channel.open("allslots")', 576)
-
-    def _known(self) -> frozenset[str]:
-        return self.closed() if self._closed is None else self._closed
-
-    def _move(self, opened: frozenset[str], closed: frozenset[str]) -> None:
-        if not opened and not closed:
-            return
-        expected = (self._known() - opened) | closed
-        self._closed = None
-        lines = []
-        if opened:
-            lines.append(f'channel.open("{crosspoint_list(opened)}")')
-        if closed:
-            lines.append(f'channel.close("{crosspoint_list(closed)}")')
-        self._expect(expected, "\n".join(lines), len(opened) + len(closed))
-
-    def _expect(self, expected: frozenset[str], command: str, moves: int) -> None:
-        """Send, wait for the relays, read all back, compare; the error queue comes first."""
-        state, errors = self._state(f"{command}\nwaitcomplete()\n{_STATE}", moves)
+    def _move(self, opened: frozenset[str], closed: frozenset[str]) -> frozenset[str]:
+        lines = [f'channel.{verb}("{crosspoint_list(some)}")'
+                 for verb, some in (("open", opened), ("close", closed)) if some]  # fmt: skip
+        moves = len(opened) + len(closed) if lines else _MOST
+        lines = lines or [_OPEN_ALL]
+        found, errors = self._state("\n".join([*lines, "waitcomplete()", _STATE]), moves)
         if errors:
-            self.check_errors(command.splitlines()[-1])
-        self._closed = state
-        self.verify(expected, state)
+            self.check_errors(lines[-1])
+        return found
 
     def _state(self, message: str, moves: int) -> tuple[frozenset[str], int]:
         answer = self.session.query(message, SHORT_TIMEOUT_S + moves * self.settle_s)
@@ -97,16 +62,3 @@ class TspMatrix(SwitchMatrix):
             return frozenset(), int(values[1])
         found = re.sub(r"\([^)]*\)", "", names).replace(",", ";").split(";")
         return frozenset(n.strip().upper() for n in found if n.strip()), int(values[1])
-
-    def safe(self) -> None:
-        """Open every relay and read that back; idempotent."""
-        attempts = Attempts(self.name)
-        attempts.run(self.open_all)
-        attempts.finish()
-
-    def abort(self, second_session: Session) -> None:
-        """Device clear and open every relay through another session."""
-        attempts = Attempts(self.name)
-        attempts.run(second_session.clear)
-        attempts.run(lambda: second_session.write('abort\nchannel.open("allslots")'))
-        attempts.finish()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from fake_session import FakeSession
+from golden_files import check
 from hil_drivers.keithley_707b import Keithley707B
 from hil_drivers.keithley_3706a import Keithley3706A
 from hil_drivers.keysight_b2200a import KeysightB2200A
@@ -166,3 +168,24 @@ def test_crosspoints_outside_the_b2200a_are_refused(bad):
 def test_a_source_at_the_matrix_address_is_refused():
     with pytest.raises(BackendUnavailable, match="keysight-b2200a expects"):
         KeysightB2200A("mux").open(ReplaySession.of([("*IDN?", "KEITHLEY,MODEL 2450,1,2")]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second"),
+    [
+        (Keithley707B, ["1A01", "1B02", "2H12"], ["1A03", "1B02"]),
+        (Keithley3706A, ["1101", "1202", "1616"], ["1103", "1202"]),
+        (KeysightB2200A, ["00101", "00202", "01448"], ["00103", "00202"]),
+    ],
+    ids=["keithley_707b", "keithley_3706a", "keysight_b2200a"],
+)
+def test_what_a_matrix_is_sent_is_the_reviewed_file(kind, first, second):
+    session = FakeSession(kind.driver)
+    mux = kind("mux")
+    mux.open(session)
+    mux.route(first)
+    mux.route(second)
+    mux.safe()
+    suffix = "scpi" if kind is KeysightB2200A else "tsp"
+    name = kind.driver.replace("-", "_")
+    check(f"{name}_route.{suffix}", "\n".join(session.log).replace(";", "\n"))

@@ -340,3 +340,22 @@ def test_a_strange_error_queue_is_a_link_error():
     session = ReplaySession.of([("*IDN?", IDN_2400), (RESET_2400, None), (":SYST:ERR?", "what?")])
     with pytest.raises(LinkError, match="error queue"):
         Keithley2400("smu").open(session)
+
+
+@pytest.mark.parametrize(
+    ("model", "channels"),
+    [("33509B", 1), ("33510B", 2), ("33511B", 1), ("33512B", 2), ("33519B", 1), ("33520B", 2),
+     ("33521A", 1), ("33522B", 2), ("33611A", 1), ("33612A", 2), ("33621A", 1), ("33622A", 2)],
+)  # fmt: skip
+def test_every_33500_and_33600_has_the_channels_of_its_model(model, channels):
+    generator = Keysight33500B("gen")
+    generator.open(Recorder(f"Agilent Technologies,{model},MY335,2.03"))
+    assert len(generator.channels) == channels
+
+
+def test_an_81160a_with_one_channel_is_set_up_for_one():
+    generator = Keysight81160A("gen", {"channels": 1})
+    session = Recorder(IDN_81160)
+    generator.open(session)
+    assert generator.channels == ("1",)
+    assert "OUTP2" not in " ".join(session.sent)
