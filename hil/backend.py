@@ -73,6 +73,8 @@ class Backend(ABC):
         self._stop = threading.Event()
         self._aborted = False
         self.was_stopped = False  #: the last stream ended early because a stop was requested
+        #: Steps of the last block in which a current limit was reached unasked (nothing is sensed).
+        self.tripped_steps: tuple[int, ...] = ()
         #: The block in whose middle the last :meth:`run` or :meth:`run_block` failed, if it did.
         self.unfinished: Unfinished | None = None
 

@@ -12,6 +12,7 @@ import numpy as np
 from hil.backend import Backend, Unfinished
 from hil.control.blockrows import BlockRows
 from hil.control.devicelog import FLUSH, FORGET, READ, DeviceLog, Driven
+from hil.geometry import ArrayGeometry
 from hil.ledger import Ledger
 from hil.measurement import COLUMNS, MeasurementBlock, Status
 from hil.operating import OperatingPoint
@@ -140,6 +141,17 @@ class Recorder:
             error=f"{type(failure).__name__}: {failure}", pulses=int(block.repeat.sum()),
             pulses_known=int(left.known.sum()), pulses_possible=int(left.possible.sum()),
             readings=len(left.readings), readings_promised=block.n_readings,
+        )  # fmt: skip
+
+    def tripped(
+        self, geometry: ArrayGeometry, op_id: int, ordinal: int, block: PulseBlock,
+        steps: tuple[int, ...],
+    ) -> None:  # fmt: skip
+        """Note by an event in which steps a current limit was reached though nothing is sensed."""
+        lines = np.flatnonzero(block.selected[list(steps)].any(axis=0))
+        self.folder.event(
+            "limit", what="compliance", op=op_id, block=ordinal, phase=Phase(block.phase).name,
+            steps=list(steps), lines=[geometry.line_name(int(k)) for k in lines],
         )  # fmt: skip
 
     def flush(self) -> None:

@@ -62,6 +62,8 @@ class Runner:
             backend, self.op, number, ordinal, self.layer, start_ns,
             backend.ledger.device_pulses - before, block, readings, ends=True,
         )  # fmt: skip
+        if backend.tripped_steps:
+            recorder.tripped(backend.geometry, number, ordinal, block, backend.tripped_steps)
         return readings
 
     def _keep_unfinished(
@@ -111,6 +113,10 @@ class Runner:
                         backend, self.op, op_id, ordinal, self.layer, start_ns,
                         backend.ledger.device_pulses - before, block, readings,
                     )  # fmt: skip
+                    if backend.tripped_steps:
+                        recorder.tripped(
+                            backend.geometry, op_id, ordinal, block, backend.tripped_steps
+                        )
                     start_ns, before = backend.clock_ns(), backend.ledger.device_pulses
                 ordinal += 1
                 yield block, readings

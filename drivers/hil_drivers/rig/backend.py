@@ -13,7 +13,7 @@ import numpy as np
 from hil.backend import Backend, Unfinished
 from hil.capabilities import Capabilities
 from hil.config.station import Wire
-from hil.errors import BackendError, HilError
+from hil.errors import BackendError, HilError, LinkError
 from hil.geometry import ArrayGeometry
 from hil.limits import LimitChecker, SafetyLimits
 from hil.measurement import MeasurementBlock
@@ -27,9 +27,10 @@ from hil_drivers.rig.programs import RunBuilder
 from hil_drivers.rig.rack import Connect, Rack
 from hil_drivers.rig.reads import Lowered, averaged, can_superpose, level_by_level, unchanged
 from hil_drivers.rig.salvage import UnderWay
+from hil_drivers.rig.shapes import Jobs, Shapes
 from hil_drivers.router.errors import RouteRefused
 from hil_drivers.router.plan import RoutePlan, Router
-from hil_drivers.router.wiring import Wiring
+from hil_drivers.router.wiring import Crosspoint, Wiring
 
 if TYPE_CHECKING:
     from hil_drivers.calibration.table import Calibration
@@ -89,6 +90,7 @@ class RigBackend(Backend):
         self.wiring = Wiring.build(geometry, self.ways, specs_of(self._limits))
         check_wiring(self.wiring, self.rack.instruments)
         self.router = Router(self.wiring, self.rack.triggers)
+        self._jobs, self.shapes = Jobs(), Shapes(self.wiring)
         self.builder = RunBuilder(
             self.wiring, self._limits, self._g_max_siemens,
             None if self.calibration is None else self.calibration.sources,
@@ -174,6 +176,9 @@ class RigBackend(Backend):
         Raises:
             LimitError: wiring or instruments cannot do it.
         """
+        return self._jobs.get(block, self._map, lambda: self._plan(block))
+
+    def _plan(self, block: PulseBlock) -> Job:
         lowered, plan = self.lower(block)
         if block.phase is Phase.IDLE:
             return Job(block, lowered, RoutePlan((), self._map), (), block)
@@ -209,7 +214,7 @@ class RigBackend(Backend):
         return self._job.delivered
 
     def _execute(self, block: PulseBlock) -> MeasurementBlock:
-        job, self._job, self._under_way = self._job, None, None
+        job, self._job, self._under_way, self.tripped_steps = self._job, None, None, ()
         if job is None or job.delivered is not block:
             raise BackendError(f"{self.name}: the block was not prepared")
         if block.phase is Phase.IDLE:
@@ -217,7 +222,7 @@ class RigBackend(Backend):
         self._under_way = under_way = UnderWay(job, Collector(job), self.geometry)
         for stage, runs in zip(job.plan.stages, job.runs, strict=True):
             self._map = self._open_map()
-            self.rack.route(stage.closures)
+            self._route(stage.closures)
             self._map = stage.channel_of_line
             for run in runs:
                 start_ns = self.clock_ns() + 1
@@ -226,12 +231,23 @@ class RigBackend(Backend):
                 self._end_ns = start_ns + round(run.duration_s * 1e9)
                 under_way.end(readings)
         collector = under_way.collector
+        self.tripped_steps = tuple(sorted(under_way.tripped))
         self.rack.refuse_reset()
         if collector.missing:
             raise BackendError(
                 f"{self.name}: {collector.missing} of {len(collector.t_ns)} readings did not come"
             )
         return self._calibrated(collector.readings(self.capabilities.simulated), job)
+
+    def _route(self, closures: frozenset[Crosspoint]) -> None:
+        """Move relays; an error also says which lines the crosspoints join to what."""
+        try:
+            self.rack.route(closures)
+        except BackendError as exc:
+            for way in self.ways:
+                if way.crosspoint is not None and way.crosspoint in str(exc):
+                    exc.add_note(f"{way.crosspoint} joins {way.line} to {way.channel}")
+            raise
 
     def _calibrated(self, rows: MeasurementBlock, job: Job) -> MeasurementBlock:
         if self.calibration is None:
@@ -250,6 +266,8 @@ class RigBackend(Backend):
         failure = cause or sys.exception()
         if failure is not None:
             failure.add_note(under_way.place())
+        if isinstance(failure, LinkError):
+            failure.add_note(f"instrument: {self.rack.name_at(failure.address)}")
         taken = {}
         if under_way.open is not None and cause is None:
             taken = self.rack.salvage(under_way.open)
@@ -301,7 +319,11 @@ class RigChecker(LimitChecker):
             return
         blocks = [block] if template is None else [*(template.corners or (template.block,))]
         for one in blocks:
+            shape = self._rig.shapes.key(one)
+            if shape in self._rig.shapes:
+                continue
             try:
                 self._rig.job(one)
+                self._rig.shapes.add(shape)
             except RouteRefused as refused:
                 raise refused.in_block(index) from refused

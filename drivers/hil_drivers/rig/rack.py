@@ -13,11 +13,11 @@ from hil_drivers.instrument import (
     Instrument,
     SourceInstrument,
     SyncPlan,
-    SyncRole,
 )
 from hil_drivers.rig.channels import matrices, sources
 from hil_drivers.rig.outofband import switch_off
 from hil_drivers.rig.programs import Run
+from hil_drivers.rig.starting import sync_plans
 from hil_drivers.router.wiring import Crosspoint
 from hil_drivers.transport.exclusive import InstrumentLocks
 from hil_drivers.transport.session import Session
@@ -147,42 +147,41 @@ class Rack:
             self._quiet = True
         before, self.closed = self.closed or frozenset(), None
         moving = {m for m, _ in before ^ wanted}
+        try:
+            self._move(before, wanted, moving)
+        except BaseException as exc:
+            self._note_fault(moving, exc)
+            raise
+        self.closed = wanted
+
+    def _move(
+        self, before: frozenset[Crosspoint], wanted: frozenset[Crosspoint], moving: set[str]
+    ) -> None:
+        """Break before make over all matrices that move."""
         if len(moving) == 1:
             name = next(iter(moving))
             self.matrices[name].route(_on(wanted, name))
-        else:
-            for name in sorted(moving):
-                surplus = _on(before - wanted, name)
-                if surplus:
-                    self.matrices[name].open_relays(surplus)
-            for name in sorted(moving):
-                missing = _on(wanted - before, name)
-                if missing:
-                    self.matrices[name].close(missing)
-        self.closed = wanted
+            return
+        for name in sorted(moving):
+            surplus = _on(before - wanted, name)
+            if surplus:
+                self.matrices[name].open_relays(surplus)
+        for name in sorted(moving):
+            missing = _on(wanted - before, name)
+            if missing:
+                self.matrices[name].close(missing)
+
+    def _note_fault(self, names: Iterable[str], exc: BaseException) -> None:
+        """Clear the devices that took part before anything else; a lost link comes first."""
+        self._doubtful |= set(names)
+        if isinstance(exc, LinkError):
+            self._suspect |= {n for n in names if self._address(n) == exc.address}
 
     # -- runs ------------------------------------------------------------------------------
 
     def sync(self, run: Run) -> dict[str, SyncPlan]:
-        """Return each instrument's part in a common start.
-
-        Raises:
-            BackendError: several instruments take part and one has no trigger line.
-        """
-        names = list(run.programs)
-        if len(names) == 1:
-            return {names[0]: SyncPlan()}
-        lacking = [n for n in names if n not in self.triggers]
-        if lacking:
-            raise BackendError(
-                f"{' and '.join(names)} have to start together, but {lacking[0]} has no trigger "
-                "line: wire one and name it by `trigger` in its [[instrument]]"
-            )
-        return {
-            name: SyncPlan(SyncRole.MASTER if k == 0 else SyncRole.FOLLOWER, self.triggers[name],
-                           run.paced)
-            for k, name in enumerate(names)
-        }  # fmt: skip
+        """Return each instrument's part in a common start; BackendError without trigger lines."""
+        return sync_plans(run, self.triggers)
 
     def delivered(self, run: Run) -> dict[str, Mapping[str, Delivered]]:
         """Return what the run would deliver, by instrument; nothing is sent."""
@@ -209,9 +208,7 @@ class Rack:
             self._refuse_aborted()
             out = self._collected(run, run.programs)
         except BaseException as exc:  # Ctrl-C leaves instruments running, too
-            self._doubtful |= set(run.programs)
-            if isinstance(exc, LinkError):
-                self._suspect |= {n for n in run.programs if self._address(n) == exc.address}
+            self._note_fault(run.programs, exc)
             raise
         self._quiet = True
         return out
@@ -267,6 +264,10 @@ class Rack:
             "its settings and closures are lost, and what was driven since is not known"
         )
         return self._reset
+
+    def name_at(self, address: str) -> str:
+        """Return the name of the instrument at an address."""
+        return next((n for n in self._sessions if self._address(n) == address), "not known")
 
     def _address(self, name: str) -> str:
         session = self._sessions.get(name)

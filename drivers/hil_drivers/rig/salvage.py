@@ -26,6 +26,7 @@ class UnderWay:
         job: what it becomes.
         collector: its readings so far.
         geometry: names its lines.
+        tripped: steps asked for in which a current limit was reached though nothing is sensed.
         done: runs that ended well and were collected.
         open: the run that was begun and has not ended well, if any; ``start_ns`` is its begin.
     """
@@ -34,6 +35,7 @@ class UnderWay:
     collector: Collector
     geometry: ArrayGeometry
     done: list[Run] = field(default_factory=list)
+    tripped: set[int] = field(default_factory=set)
     open: Run | None = None
     start_ns: int = 0
 
@@ -43,9 +45,16 @@ class UnderWay:
 
     def end(self, readings: dict[str, ChannelReadings]) -> None:
         """Take the readings of the run that was begun."""
-        if self.open is not None:
-            self.collector.add(self.open, readings, self.start_ns)
-            self.done.append(self.open)
+        run = self.open
+        if run is None:
+            return
+        self.collector.add(run, readings, self.start_ns)
+        for channel, got in readings.items():
+            tripped = list(got.tripped_steps)
+            if channel not in run.sensed:  # measured to watch the limit
+                tripped += got.step[(got.status & np.uint32(Status.I_COMPLIANCE)) != 0].tolist()
+            self.tripped.update(self.job.lowered.origin[run.steps[tripped]].tolist())
+        self.done.append(run)
         self.open = None
 
     def place(self) -> str:
