@@ -20,7 +20,9 @@ def device(bench: Bench, kind: str) -> Iterator[Any]:
     with client("tm_devices", "DeviceManager")(verbose=False) as devices:
         devices.visa_library = "@py"
         add = getattr(devices, f"add_{kind}")
-        yield add("127.0.0.1", connection_type="SOCKET", port=port(bench))
+        found = add("127.0.0.1", connection_type="SOCKET", port=port(bench))
+        found.ieee_cmds.cls()  # the event register has the power-on bit
+        yield found
 
 
 @pytest.mark.parametrize(("model", "channel"), [("2636B", "a"), ("2602B", "b"), ("2612B", "a")])
@@ -48,7 +50,6 @@ def test_a_2600b_is_measured_with(model: str, channel: str) -> None:
 def test_a_2400_is_measured_with() -> None:
     with resistor_bench("keithley-2400", "1") as bench, device(bench, "smu") as smu:
         assert type(smu).__name__ == "SMU2400"
-        smu.ieee_cmds.cls()  # the power-on bit is set
         smu.write(":SOUR:FUNC VOLT")
         smu.write(":SENS:FUNC 'CURR:DC'")
         smu.write(":SENS:CURR:PROT 1E-3")
