@@ -100,7 +100,7 @@ def test_a_training_of_200_samples_ends_where_it_ends_on_the_rig(kind, method, t
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_sent_back_through_a_hidden_layer_are_those_of_the_rig(kind, tmp_path):
-    text = station_text(kind, tmp_path, 6, 6)
+    text = station_text(kind, tmp_path, 9, 6)
     digits = few_digits(features=4, classes=2, samples=40)
     sim, op = simulated(text + AS_RIG)
     expected, g_expected = train_on(sim, op, "M1", digits, hidden=(3,))
@@ -108,6 +108,32 @@ def test_errors_sent_back_through_a_hidden_layer_are_those_of_the_rig(kind, tmp_
         found, g_found = train_on(rig, op, "M1", digits, hidden=(3,))
     assert found == expected
     assert np.array_equal(g_found, g_expected)
+
+
+@pytest.mark.parametrize("kind", ["c", pytest.param("b", marks=pytest.mark.slow)])
+def test_the_noise_of_a_pulse_is_the_same_on_the_rig(kind, tmp_path):
+    noise = ("[current]", "[variation]\nstep_d2d = 0.1\nstep_c2c = 0.05\n[current]")
+    text = off_grid(STATIONS[kind](device=device_file(tmp_path, [*CURVED, noise])))
+    expected = written(*simulated(text + AS_RIG), SETTINGS["bursts"])
+    with on_bench(station_of(text), seed=9) as (rig, _):
+        found = written(rig, simulated(text)[1], SETTINGS["bursts"])
+    for name in ("pulses", "g_read_siemens"):
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    other = written(*simulated(text + AS_RIG, seed=10), SETTINGS["bursts"])
+    assert (other["pulses"] != found["pulses"]).any()
+
+
+def test_a_mimicked_training_shows_another_order_of_steps(tmp_path):
+    """Negative control: same meters, but one line after the other in place of all at once.
+
+    Errors sent back have several levels; rounded level by level they add up to other sums.
+    """
+    digits = few_digits(features=4, classes=2, samples=20)
+    (one, _), (other, _) = (
+        train_on(*simulated(station_text(kind, tmp_path, 9, 6) + AS_RIG), "M1", digits, (3,))
+        for kind in ("a", "c")
+    )
+    assert one != other
 
 
 def test_a_mimicked_training_shows_a_wrong_quantiser(tmp_path):
