@@ -9,7 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from benches import on_bench, station_a, station_b, station_c, station_of
+from benches import (
+    HEAD,
+    instrument,
+    k707,
+    on_bench,
+    span,
+    station_a,
+    station_b,
+    station_c,
+    station_of,
+)
 from hil_drivers.calibration.contact import ContactCheck
 from hil_drivers.calibration.plan import Plan, Wish
 from hil_drivers.calibration.probe import Implausible, probe_block, through
@@ -169,6 +179,58 @@ def test_a_path_without_resistance_is_below_what_can_be_measured():
         assert work.calibration.paths_ohm == {}
         (table,) = [t for t in work.tables() if t.head == ("line", "path")]
         assert {text for _, text in table.rows} == {"< 1 ohm"}
+
+
+def single(smu):
+    """Return a station with one source-measure unit, a matrix and the 0 V rail."""
+    ways = ["smu.1", "common"]
+    return (
+        HEAD.format(rows=2, cols=2, device="ideal") + instrument("smu", smu)
+        + instrument("mux", "keithley-707b") + span("WL", 2, 1, ways, k707)
+        + span("BL", 2, 3, ways, k707)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        single("keithley-2400"),
+        single("keithley-2450"),
+        station_a(2, 2, "ideal", smu="keysight-b2900", mux="keysight-b2200a"),
+    ],
+    ids=["2400", "2450", "B2900"],
+)
+def test_other_families_are_calibrated_the_same_way(text):
+    with opened(text + IMPERFECT) as setting:
+        found = setting.calibrate()
+        for name, ranges in found.channels.items():
+            errors = setting.bench.terminal(name).accuracy
+            for c in ranges:
+                true = errors.meter_offset_a[c.range_a]
+                assert c.offset_a == pytest.approx(true, abs=1e-3 * c.range_a)
+            assert any(c.gain is not None for c in ranges)
+            offset_v = errors.source_offset_v
+            assert found.sources[name].offset_v == pytest.approx(offset_v, abs=3e-5)
+        setting.bench.array.g[:] = 1e-5
+        assert not any(c.bad for c in ContactCheck(setting.rig, setting.op).run())
+
+
+def test_the_gates_of_transistors_are_open_while_contacts_are_checked():
+    ways = ["smu.a", "smu.b", "common"]
+    text = HEAD.format(rows=2, cols=2, device="hfox").replace(
+        "cols = 2\n", 'cols = 2\ncell = "1T1R"\n'
+    )
+    text += 'gate_read_voltage = "1.5 V"\n' + instrument("smu", "keithley-2600b")
+    text += instrument("mux", "keithley-707b")
+    for k, group in enumerate(("WL", "BL", "GL")):
+        text += span(group, 2, 1 + 2 * k, ways, k707)
+    with opened(text) as setting:
+        verdicts = {c.line: c.verdict for c in ContactCheck(setting.rig, setting.op).run()}
+        found = setting.calibrate(Wish(frozenset({"reference"}), 1e5, averages=1))
+    assert verdicts == dict.fromkeys(("WL0", "WL1", "BL0", "BL1"), "ok") | {
+        "GL0": "gate", "GL1": "gate",
+    }  # fmt: skip
+    assert {r.line for r in found.references} == {"WL0", "BL0"}
 
 
 def test_steps_can_be_measured_on_different_days(spoilt):

@@ -112,7 +112,7 @@ def probe_block(
     limit[line] = compliance_a
     selected = np.zeros((1, n), dtype=np.bool_)
     return PulseBlock.build(
-        Phase.CALIBRATE, state, level, width_s, gap_s=width_s / 10, sense=sense, selected=selected,
+        Phase.CALIBRATE, state, level, width_s, gap_s=width_s, sense=sense, selected=selected,
         compliance_a=limit, sensing=SensePlan(range_a=range_a, averages=averages),
     )  # fmt: skip
 
