@@ -93,7 +93,7 @@ class Keithley2600B(TspPersonality):
         )
         return self.object(
             {"condition": lambda: 4 if self.errors else 0},
-            objects={"reset": lambda *_: None, "measurement": measurement, "operation": operation,
+            objects={"reset": self.reset_status, "measurement": measurement, "operation": operation,
                      "standard": self.standard_events()},
         )  # fmt: skip
 

@@ -48,7 +48,7 @@ class TspMatrix(TspPersonality):
         objects["channel"] = self._channel_object()
         objects["slot"] = self.lua.table_from({n: self._slot(n) for n in range(1, self.slots + 1)})
         objects["status"] = self.object(
-            objects={"reset": lambda *_: None, "standard": self.standard_events()}
+            objects={"reset": self.reset_status, "standard": self.standard_events()}
         )
         objects["memory"] = self.object(objects={"available": lambda: "71.99, 100.00, 100.00"})
         address = self.object({"ipaddress": lambda: "127.0.0.1"})

@@ -150,6 +150,10 @@ class TspPersonality(Personality):
         return self.object(getters, setters, {"reset": lambda: self.reset(), "ENABLE": 1,
                                               "DISABLE": 0})  # fmt: skip
 
+    def reset_status(self, *_: Any) -> None:
+        """``status.reset()``: all bits of the status model."""
+        self.esr = self.ese = self.sre = 0
+
     def standard_events(self) -> Any:
         """Return ``status.standard``, whose event register is cleared by reading it."""
         return self.object({"event": self._take_esr})
