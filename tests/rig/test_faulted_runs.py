@@ -118,11 +118,35 @@ def test_a_doubled_reply_is_noticed_by_the_number_of_the_run(lab):
     found.assert_not_replayed()
 
 
-def test_readings_that_a_failed_run_has_left_are_fetched(lab):
-    """The queue's entry says that something went wrong, yet the pulses were measured."""
-    found = lab.run(STATION, at(*SECOND_RUN, put(queue_error=(802, "blocked"))))
-    doubtful = found.run.reads["current_a"].to_numpy()[9:]
-    assert np.isfinite(doubtful).all()
+LEFT = {
+    "an entry in the error queue": put(queue_error=(802, "blocked")),
+    "a reply that never comes": put(drop_replies=1),
+    "a link that is cut": put(cut_after=0),
+}
+
+
+@pytest.mark.parametrize("fault", list(LEFT))
+def test_readings_that_a_failed_run_has_left_are_fetched(lab, fault):
+    """The pulses were measured, only the answer is spoilt; the readings stay marked."""
+    whole = lab.run(STATION)
+    found = lab.run(STATION, at(*SECOND_RUN, LEFT[fault]))
+    doubtful = found.run.reads["current_a"].to_numpy()
+    assert (doubtful == whole.run.reads["current_a"].to_numpy()[:18]).all()
+
+
+def test_readings_of_the_run_before_are_not_taken_for_those_of_one_that_never_began(lab):
+    """The buffers still hold the first device's readings when the second run gets lost."""
+
+    def swallow(bench, faults):
+        message = bench.instruments["smu"].handle
+        bench.instruments["smu"].handle = lambda m: None if b"hil_run(2" in m else message(m)
+
+    found = lab.run(STATION, at("smu", b"hil_run(", 1, swallow))
+    assert type(found.error) is LinkTimeout
+    reads = found.run.reads["current_a"].to_numpy()
+    assert np.isfinite(reads[:9]).all()
+    assert np.isnan(reads[9:]).all()
+    found.assert_not_replayed()
 
 
 def test_a_fault_in_a_read_keeps_what_was_read_before(lab):
@@ -134,11 +158,8 @@ def test_a_fault_in_a_read_keeps_what_was_read_before(lab):
     assert "run 6 of 16 (steps 5 to 5) of smu; lines driven: WL1" in found.text
     reads = found.run.reads
     current, status = reads["current_a"].to_numpy(), reads["status"].to_pylist()
-    assert (current[:5] == whole.run.reads["current_a"].to_numpy()[:5]).all()
-    assert np.isnan(current[5:]).all()
-    assert len(current) == 6
-    assert status[5] & Status.COUNT_UNKNOWN
-    assert status[5] & Status.TIMEOUT
+    assert (current == whole.run.reads["current_a"].to_numpy()[:6]).all()
+    assert [bool(bits & Status.COUNT_UNKNOWN) for bits in status] == [False] * 5 + [True]
 
 
 def lose_the_card(bench, faults):

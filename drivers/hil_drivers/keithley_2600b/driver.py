@@ -93,7 +93,7 @@ class Keithley2600B(SourceInstrument):
     _plan: lowering.Plan | None = None
     _role = SyncRole.SOFTWARE
     _uploaded = ""  #: what the instrument holds, ready to be run again
-    _counts: tuple[int, int] = (0, 0)
+    _counts: tuple[int, int] | None = (0, 0)  #: readings in the buffers, None = ask
     _blocks: Mapping[str, FloatArray] | None = None  #: what came with the end of the run
 
     @property
@@ -221,6 +221,7 @@ class Keithley2600B(SourceInstrument):
                                   same_period=self._same_period)  # fmt: skip
             known.plans[start] = plan
         self._plan = plan
+        self._counts, self._blocks = (0, 0), None
         self._role = SyncRole.SOFTWARE if sync is None else sync.role
         return plan.delivered
 
@@ -230,8 +231,7 @@ class Keithley2600B(SourceInstrument):
             raise BackendError(f"{self.name}: nothing is loaded")
         self._run += 1
         held = self._uploaded
-        self._counts = (0, 0)
-        self._blocks = None
+        self._counts, self._blocks = None, None
         self._running = True
         upload, self._uploaded = self._plan.message, ""
         lines = [] if upload == held else [upload]
@@ -292,8 +292,16 @@ class Keithley2600B(SourceInstrument):
                 out[channel] = self._collect(channel, d, self._plan.taken[channel])
         return out
 
+    def _held(self, channel: str) -> int:
+        """Return how many readings of this run the buffer holds; asked for when no answer came."""
+        if self._counts is None:
+            answer = self.session.query("print(hil_ran,hil_count(smua),hil_count(smub))")
+            ran, a, b = printed_numbers(answer, 3, self.session.address)
+            self._counts = (int(a), int(b)) if ran == self._run else (0, 0)
+        return self._counts["ab".index(channel)]
+
     def _collect(self, channel: str, d: Delivered, taken: BoolArray) -> ChannelReadings:
-        n = min(self._counts["ab".index(channel)], int(np.count_nonzero(taken)))
+        n = min(self._held(channel), int(np.count_nonzero(taken)))
         values = np.empty(0) if self._blocks is None else self._blocks.get(channel, np.empty(0))
         values = values[: 2 * n]
         if n and self._blocks is None:
