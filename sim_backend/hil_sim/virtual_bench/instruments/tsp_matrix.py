@@ -143,7 +143,7 @@ class TspMatrix(TspPersonality):
 
     def _getdelay(self, text: Any) -> str | None:
         names = self._names(text)
-        return None if names is None else ",".join(self._number(0.0) for _ in names)
+        return None if names is None else ",".join(self.number_text(0.0) for _ in names)
 
     def _getforbidden(self, text: Any) -> str | None:
         names = self._names(text)

@@ -77,6 +77,6 @@ return {
   wrapped = wrapped,
   script = script,
   id = function(value) return ids[value] end,
-  precision = function(n) digits = "%." .. (n - 1) .. "e" end,
+  digits = function(format) digits = format end,
   load = loadstring,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from importlib import resources
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,15 +12,17 @@ from lupa import lua51
 
 from hil_sim.virtual_bench.engine import RunAborted
 from hil_sim.virtual_bench.personality import Personality, Reply, Setting
-from hil_sim.virtual_bench.tsp.attributes import BAD_FORMAT, BAD_PRECISION
+from hil_sim.virtual_bench.tsp import node
 
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.bench import Bench
 
 _REMOVED = ("python", "io", "dofile", "loadfile", "require", "package", "module", "debug")
-_SEVERITY = 20  # RECOVERABLE
-ASCII, REAL32, REAL64 = 1, 2, 3
 _POWER_ON = 128  # bit of the standard event register
+
+
+def _plain(value: float | str) -> float | str:
+    return value if isinstance(value, str) else float(value)
 
 
 class TspPersonality(Personality):
@@ -40,11 +41,12 @@ class TspPersonality(Personality):
         self.lua = lua51.LuaRuntime(unpack_returned_tuples=True, encoding="latin-1")
         self._output: list[bytes] = []
         self._loading: tuple[str, bool, list[str]] | None = None
-        self.buffers: dict[int, Callable[[], Sequence[float]]] = {}
-        self.data_format, self.little_endian, self.precision = ASCII, False, 6
-        self.esr = _POWER_ON
+        self.buffers: dict[int, Callable[[], Sequence[float | str]]] = {}
+        self.data_format, self.little_endian, self.precision = node.ASCII, False, 6
+        self.flags: dict[str, Any] = {"prompts": 0, "showerrors": 0, "autolinefreq": True}
+        self.esr, self.ese, self.sre = 0, 0, 0  # it has been on for a while
         host = self.lua.table_from({
-            "emit": self._emit, "printnumber": self._printnumber, "printbuffer": self._printbuffer,
+            "emit": self.emit, "printnumber": self._printnumber, "printbuffer": self._printbuffer,
         })  # fmt: skip
         source = (resources.files("hil_sim.virtual_bench.tsp") / "prelude.lua").read_text("utf-8")
         globals_ = self.lua.globals()
@@ -73,7 +75,7 @@ class TspPersonality(Personality):
         for name in set(globals_.keys()) - self._built_in:
             globals_[name] = None
         self._load_factory_scripts()
-        self.data_format, self.little_endian, self.precision = ASCII, False, 6
+        self.data_format, self.little_endian, self.precision = node.ASCII, False, 6
         self._loading = None
         self.esr = _POWER_ON
 
@@ -82,17 +84,17 @@ class TspPersonality(Personality):
     def root_objects(self) -> dict[str, Any]:
         """Return the instrument's global objects; extends what every TSP instrument has."""
         return {
-            "localnode": self.localnode(),
-            "errorqueue": self.errorqueue(),
-            "format": self.format_object(),
+            "localnode": node.localnode(self),
+            "errorqueue": node.errorqueue(self),
+            "format": node.format_object(self),
             "delay": lambda seconds: self.bench.dwell(float(seconds)),
             "waitcomplete": lambda *_: self.wait_complete(),
             "reset": lambda *_: self.reset(),
-            "opc": lambda: None,
+            "opc": lambda *_: self.operation_complete(),
             "makegetter": lambda table, key: lambda: table[key],
             "makesetter": lambda table, key: lambda value: table.__setitem__(key, value),
             "beeper": self.object(objects={"beep": lambda *_: None}),
-            "timer": self._timer_object(),
+            "timer": node.timer_object(self),
         }
 
     def version(self) -> str:
@@ -106,13 +108,23 @@ class TspPersonality(Personality):
     def trigger(self) -> None:
         """``*TRG``."""
 
+    def operation_complete(self) -> None:
+        """``opc()`` and ``*OPC``: set bit 0 of the event register when nothing runs any more."""
+        self.wait_complete()
+        self.esr |= 1
+
+    def status_byte(self) -> int:
+        """Return the status byte."""
+        bits = super().status_byte() | 32 * bool(self.esr & self.ese)
+        return bits | 64 * bool(bits & self.sre)
+
     # Objects.
 
     def object(
         self, getters: Mapping[str, Callable[[], Any]] | None = None,
         setters: Mapping[str, Callable[[Any], None]] | None = None,
         objects: Mapping[str | int, Any] | None = None, luatype: str | None = None,
-        values: Callable[[], Sequence[float]] | None = None,
+        values: Callable[[], Sequence[float | str]] | None = None,
     ) -> Any:  # fmt: skip
         """Return a Lua object with attributes (getters, setters) and constants or functions.
 
@@ -124,10 +136,10 @@ class TspPersonality(Personality):
             number = len(self.buffers) + 1
             self.buffers[number] = values
 
-            def fetch(key: float) -> float | None:
+            def fetch(key: float) -> float | str | None:
                 column = values()
                 at = int(key) - 1
-                return float(column[at]) if 0 <= at < len(column) else None
+                return _plain(column[at]) if 0 <= at < len(column) else None
 
         table = self.lua.table_from
         return self._tools.object(
@@ -135,81 +147,19 @@ class TspPersonality(Personality):
             luatype, number, fetch,
         )  # fmt: skip
 
-    def localnode(self) -> Any:
-        """Return ``localnode``."""
-        flags: dict[str, Any] = {"prompts": 0, "showerrors": 0, "autolinefreq": True}
-        getters: dict[str, Callable[[], Any]] = {
-            "model": lambda: self.model, "serialno": lambda: self.serial,
-            "revision": self.version, "version": self.version, "linefreq": lambda: 50.0,
-            "description": lambda: f"Keithley {self.model}",
-        }  # fmt: skip
-        setters: dict[str, Callable[[Any], None]] = {"linefreq": lambda _: None}
-        for flag in flags:
-            getters[flag] = partial(flags.__getitem__, flag)
-            setters[flag] = partial(flags.__setitem__, flag)
-        return self.object(getters, setters, {"reset": lambda: self.reset(), "ENABLE": 1,
-                                              "DISABLE": 0})  # fmt: skip
-
     def reset_status(self, *_: Any) -> None:
         """``status.reset()``: all bits of the status model."""
         self.esr = self.ese = self.sre = 0
 
     def standard_events(self) -> Any:
         """Return ``status.standard``, whose event register is cleared by reading it."""
-        return self.object({"event": self._take_esr})
+        return self.object({"event": self.take_esr, "enable": lambda: self.ese},
+                           {"enable": lambda value: setattr(self, "ese", int(value))})  # fmt: skip
 
-    def _take_esr(self) -> int:
+    def take_esr(self) -> int:
+        """Return the standard event register, and clear it."""
         value, self.esr = self.esr, 0
         return value
-
-    def errorqueue(self) -> Any:
-        """Return ``errorqueue``."""
-        return self.object(
-            {"count": lambda: len(self.errors)},
-            objects={"next": self._next_error, "clear": lambda: self.errors.clear()},
-        )
-
-    def _next_error(self) -> tuple[float, str, float, float]:
-        if not self.errors:
-            return 0.0, "Queue Is Empty", 0.0, 0.0
-        code, text = self.errors.popleft()
-        return float(code), text, float(_SEVERITY), 1.0
-
-    def format_object(self) -> Any:
-        """Return ``format``."""
-
-        def set_data(value: float) -> None:
-            if int(value) not in (ASCII, REAL32, REAL64):
-                self.post_error(BAD_FORMAT, "Invalid data format")
-                return
-            self.data_format = int(value)
-
-        def set_precision(value: float) -> None:
-            if not 1 <= int(value) <= 16:
-                self.post_error(BAD_PRECISION, "Invalid ASCII precision")
-                return
-            self.precision = int(value)
-            self._tools.precision(self.precision)
-
-        return self.object(
-            {"data": lambda: self.data_format, "byteorder": lambda: int(self.little_endian),
-             "asciiprecision": lambda: self.precision},
-            {"data": set_data, "asciiprecision": set_precision,
-             "byteorder": lambda value: setattr(self, "little_endian", int(value) == 1)},
-            {"ASCII": ASCII, "SREAL": REAL32, "REAL32": REAL32, "REAL": REAL64, "REAL64": REAL64,
-             "DREAL": REAL64, "NORMAL": 0, "NETWORK": 0, "BIGENDIAN": 0, "SWAPPED": 1,
-             "LITTLEENDIAN": 1},
-        )  # fmt: skip
-
-    def _timer_object(self) -> Any:
-        start = [0]
-        measure = self.object(objects={"t": lambda: (self.bench.clock_ns - start[0]) * 1e-9})
-        return self.object(
-            objects={
-                "reset": lambda: start.__setitem__(0, self.bench.clock_ns),
-                "measure": measure,
-            }
-        )
 
     def buffer_id(self, value: Any) -> int | None:
         """Return the number of the reading buffer that a Lua value is, None when it is none."""
@@ -218,20 +168,28 @@ class TspPersonality(Personality):
 
     # Output.
 
-    def _emit(self, text: str) -> None:
+    def emit(self, text: str) -> None:
+        """Put a line into the output queue."""
         self._output.append(text.encode("latin-1") + b"\n")
 
-    def _number(self, value: float) -> str:
+    def set_precision(self, digits: int) -> None:
+        """Set the significant digits of printed numbers."""
+        self.precision = digits
+        self._tools.digits(f"%.{digits - 1}e")
+
+    def number_text(self, value: float) -> str:
+        """Return a number as ``print`` and ``printbuffer`` write it."""
         return f"{value:.{self.precision - 1}e}"
 
-    def _send_values(self, values: Iterable[float]) -> None:
+    def _send_values(self, values: Iterable[float | str]) -> None:
         out = list(values)
-        if self.data_format == ASCII:
-            self._emit(", ".join(self._number(v) for v in out))
+        if self.data_format == node.ASCII:
+            self.emit(", ".join(v if isinstance(v, str) else self.number_text(v) for v in out))
             return
-        code = ("<" if self.little_endian else ">") + str(len(out))
-        kind = "f" if self.data_format == REAL32 else "d"
-        self._output.append(b"#0" + struct.pack(code + kind, *out) + b"\n")
+        numbers = [v for v in out if not isinstance(v, str)]
+        code = ("<" if self.little_endian else ">") + str(len(numbers))
+        kind = "f" if self.data_format == node.REAL32 else "d"
+        self._output.append(b"#0" + struct.pack(code + kind, *numbers) + b"\n")
 
     def _printnumber(self, values: Any) -> None:
         self._send_values(float(values[i]) for i in range(1, int(values["n"]) + 1))
@@ -240,7 +198,7 @@ class TspPersonality(Personality):
         columns = [self.buffers[int(number)]() for number in found.values()]
         low, high = max(int(first), 1), min(int(last), min(len(c) for c in columns))
         rows = range(low - 1, high)
-        self._send_values(float(column[row]) for row in rows for column in columns)
+        self._send_values(_plain(column[row]) for row in rows for column in columns)
 
     # Messages.
 
@@ -258,11 +216,13 @@ class TspPersonality(Personality):
         """Execute one line."""
         text = message.decode("latin-1").strip()
         self._output.clear()
+        errors = len(self.errors)
         try:
             self._line(text)
         except RunAborted:
             self._output.clear()
             raise
+        node.announce(self, errors, self._loading is not None)
         return Reply(self._output) if self._output else None
 
     def _line(self, text: str) -> None:
@@ -274,7 +234,7 @@ class TspPersonality(Personality):
         elif text == "abort":
             self.abort()
         elif text.startswith("*"):
-            self._common(text)
+            node.common_command(self, text)
         elif text:
             self.execute(text)
 
@@ -331,35 +291,9 @@ class TspPersonality(Personality):
             # What a built-in function of the firmware says to wrong arguments.
             self.post_error(-286, f"TSP Runtime error at line 1: {exc}")
 
-    def _common(self, text: str) -> None:
-        word = text.lower()
-        if word == "*idn?":
-            self._emit(self.faults.corrupt_idn or self.identity())
-        elif word == "*rst":
-            self.reset()
-        elif word == "*cls":
-            self.errors.clear()
-            self.esr = 0
-        elif word == "*opc?":
-            self.wait_complete()
-            self._emit("1")
-        elif word == "*opc":
-            self.wait_complete()
-            self.esr |= 1
-        elif word == "*wai":
-            self.wait_complete()
-        elif word == "*trg":
-            self.trigger()
-        elif word == "*esr?":
-            self._emit(str(self._take_esr()))
-        elif word == "*stb?":
-            self._emit(str(4 if self.errors else 0))
-        elif word == "*tst?":
-            self._emit("0")
-        elif word == "*lang?":
-            self._emit("TSP")
-        elif not word.startswith(("*ese", "*sre")):
-            self.post_error(-285, f"TSP Syntax error at line 1: unexpected symbol near '{text}'")
+    def language_command(self, text: str) -> None:
+        """``*LANG?`` is no command of instruments that speak TSP only."""
+        self.post_error(-285, f"TSP Syntax error at line 1: unexpected symbol near '{text}'")
 
     def identity(self) -> str:
         """Return the answer to ``*IDN?``."""
