@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hil.errors import BackendError
 from hil.measurement import MeasurementBlock, Status
-from hil.program import Phase, PulseBlock
+from hil.program import PulseBlock
 from hil_drivers.instrument import ChannelCapabilities
 from hil_drivers.rig.backend import RigBackend
 from hil_drivers.rig.job import Collector, Job
@@ -88,12 +88,8 @@ class RehearsedRig(RigBackend):
             LimitError: wiring or instruments cannot do it.
         """
         job = self.job(block)
-        if block.phase is Phase.IDLE:
-            return Rehearsed(job, ())
-        meters = tuple(self._meters(job)) if block.sense.any() else ()
-        if job.plan.stages:
-            self._map = job.plan.stages[-1].channel_of_line
-        return Rehearsed(job, meters)
+        self._map = job.plan.after
+        return Rehearsed(job, tuple(self._meters(job)))
 
     def _open(self) -> None:
         raise BackendError(f"{self.name} is only planned; it has no instruments to open")
