@@ -140,7 +140,11 @@ class Keithley2450(ListSource):
             return [f":DIG:LINE{line}:MODE TRIG,IN", f":TRIG:DIG{line}:IN:EDGE FALL",
                     f":TRIG:DIG{line}:IN:CLE"]  # fmt: skip
         if role is SyncRole.MASTER:
-            return [f":DIG:LINE{line}:MODE TRIG,OUT", f":TRIG:DIG{line}:OUT:STIM NOT1"]
+            return [
+                f":DIG:LINE{line}:MODE TRIG,OUT",
+                f":TRIG:DIG{line}:OUT:LOG NEG",
+                f":TRIG:DIG{line}:OUT:STIM NOT1",
+            ]
         return []
 
     def _blocks(self, run: ListRun) -> list[str]:

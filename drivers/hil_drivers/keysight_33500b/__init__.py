@@ -55,9 +55,12 @@ class Keysight33500B(PulseGenerator):
 
     def _train_commands(self, channel: str, train: Train, sync: SyncPlan) -> None:
         c, d = channel, train.delivered
-        trigger = [f":TRIG{c}:SOUR {'EXT' if sync.role is SyncRole.FOLLOWER else 'BUS'}"]
+        # Trigger lines are pulled low: their pulses begin with the falling edge.
+        trigger = [":OUTP:TRIG OFF", f":TRIG{c}:SOUR BUS"]
+        if sync.role is SyncRole.FOLLOWER:
+            trigger = [":OUTP:TRIG OFF", f":TRIG{c}:SLOP NEG", f":TRIG{c}:SOUR EXT"]
         if sync.role is SyncRole.MASTER:
-            trigger += [f":OUTP:TRIG:SOUR CH{c}", ":OUTP:TRIG ON"]
+            trigger += [f":OUTP:TRIG:SOUR CH{c}", ":OUTP:TRIG:SLOP NEG", ":OUTP:TRIG ON"]
         burst = [f":SOUR{c}:BURS:MODE TRIG"]
         if train.codes is None:
             # The width of the train before may be longer than the new period.

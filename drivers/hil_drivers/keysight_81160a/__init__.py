@@ -64,7 +64,10 @@ class Keysight81160A(PulseGenerator):
             raise LimitError("trigger lines", 1, 0, "", where=f"{self.name}.{c}",
                              note="its trigger output follows every pulse; let another "
                              "instrument be the master")  # fmt: skip
-        arm = f":ARM:SOUR{c} {'EXT' if sync.role is SyncRole.FOLLOWER else 'MAN'}"
+        arm = [f":ARM:SOUR{c} MAN"]
+        if sync.role is SyncRole.FOLLOWER:
+            # Trigger lines are pulled low: their pulses begin with the falling edge.
+            arm = [f":ARM:SLOP{c} NEG", f":ARM:SOUR{c} EXT"]
         low = min(0.0, float(d.level_v.min()))
         high = max(0.0, float(d.level_v.max()))
         if train.codes is None:
@@ -74,7 +77,7 @@ class Keysight81160A(PulseGenerator):
                 f":FUNC{c} PULS", f":VOLT{c}:LIM:STAT OFF", f":VOLT{c}:HIGH {number(train.full_v)}",
                 f":VOLT{c}:LOW 0", *shortest, f":PULS:PER{c} {number(float(d.period_s[0]))}",
                 f":PULS:WIDT{c} {number(float(d.width_s[0]))}",
-                f":FUNC{c}:PULS:TRAN {number(self._edge_s)}", *self._limits(c, low, high), arm,
+                f":FUNC{c}:PULS:TRAN {number(self._edge_s)}", *self._limits(c, low, high), *arm,
                 f":BURS{c}:MODE TRIG", f":BURS{c}:NCYC {train.cycles}",
                 f":BURS{c}:STAT ON",
             )  # fmt: skip
@@ -87,7 +90,7 @@ class Keysight81160A(PulseGenerator):
             f":FUNC{c}:USER VOLATILE", f":FUNC{c} USER", f":VOLT{c}:LIM:STAT OFF",
             f":FREQ{c} {number(rate)}", f":VOLT{c}:HIGH {number(train.full_v)}",
             f":VOLT{c}:LOW {number(-train.full_v)}",
-            *self._limits(c, -train.full_v, train.full_v), arm,
+            *self._limits(c, -train.full_v, train.full_v), *arm,
             f":BURS{c}:MODE TRIG", f":BURS{c}:NCYC {train.cycles}",
                 f":BURS{c}:STAT ON",
         )  # fmt: skip

@@ -67,6 +67,7 @@ class TriggerBlocks:
         add(":DIGital:LINE#:MODE", put=self._line_mode)
         add(":TRIGger:DIGital#:IN:EDGE", put=self._edge)
         add(":TRIGger:DIGital#:IN:CLEar", put=lambda n, _: self._line(n))
+        add(":TRIGger:DIGital#:OUT:LOGic", put=self._logic)
         add(":TRIGger:DIGital#:OUT:STIMulus", put=self._stimulus)
 
     # Commands.
@@ -132,6 +133,10 @@ class TriggerBlocks:
     def _edge(self, n: int, parameters: list[str]) -> None:
         self._line(n)
         keyword("FALLing", "RISing", "EITHer")(self._given(parameters, 1)[0])
+
+    def _logic(self, n: int, parameters: list[str]) -> None:
+        self._line(n)
+        keyword("POSitive", "NEGative")(self._given(parameters, 1)[0])
 
     def _stimulus(self, n: int, parameters: list[str]) -> None:
         word = self._given(parameters, 1)[0].upper()

@@ -31,6 +31,19 @@ class Keysight33500B(PulseGenerator):
         """Return the answer to ``*IDN?``."""
         return f"Agilent Technologies,{self.model},{self.serial},3.05-1.19-2.00-52-00"
 
+    def publish(self) -> None:
+        """Give the trigger output a pulse at the beginning of a burst (p. 264), if it is on."""
+        super().publish()
+        line = int(self.settings.get("trigger_out", 0))
+        if line and self.value("trigger out", 1):
+            out = self.out(int(self.value("trigger out of", 1)[-1]))
+            self.bench.engine.wires[self.name] = [(out.events[0], self.bench.bus[line])]
+
+    def reset(self) -> None:
+        """``*RST``: the trigger output, too."""
+        super().reset()
+        self.publish()
+
     def add_commands(self) -> None:
         """Add the command table."""
         s, source = self.setting, "[:SOURce#]"
@@ -73,7 +86,9 @@ class Keysight33500B(PulseGenerator):
         s(":OUTPut#:POLarity", "polarity", keyword("NORMal", "INVerted"), "NORM")
         s(":OUTPut#:SYNC[:STATe]", "sync", boolean, True)
         s(":OUTPut#:SYNC:SOURce", "sync source", keyword("CH1", "CH2"), "CH1")
-        s(":OUTPut#:TRIGger[:STATe]", "trigger out", boolean, False)
+        s(":OUTPut#:TRIGger[:STATe]", "trigger out", boolean, False, lambda _: self.publish())
+        s(":OUTPut#:TRIGger:SOURce", "trigger out of", keyword("CH1", "CH2"), "CH1",
+          lambda _: self.publish())  # fmt: skip
         s(":OUTPut#:TRIGger:SLOPe", "out slope", keyword("POSitive", "NEGative"), "POS")
         self.add(f"{source}:DATA:VOLatile:CLEar", put=self._clear)
         self.add(f"{source}:DATA:VOLatile:CATalog", get=self._catalog)
