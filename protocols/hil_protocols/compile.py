@@ -13,7 +13,7 @@ from hil.program import Phase, PulseBlock
 from hil_protocols.plan import Shot
 from hil_protocols.selection import Cells, Together, write_groups
 
-_MAX_CELLS = 500_000  # steps x lines of a block, about 6 MB
+MAX_CELLS = 500_000  # steps x lines of a block, about 6 MB
 
 
 class Reader:
@@ -55,7 +55,7 @@ class Pulses:
         per_block = max(capabilities.max_steps // max(sequence.n_steps, 1), 1)
         if sequence.duration_s > 0:
             per_block = min(per_block, max(int(capabilities.max_block_s / sequence.duration_s), 1))
-        per_block = min(per_block, max(_MAX_CELLS // max(sequence.state.size, 1), 1))
+        per_block = min(per_block, max(MAX_CELLS // max(sequence.state.size, 1), 1))
         self._unit = min(per_block, times)
         self._sequence = sequence
         self._cache: dict[int, list[PulseBlock]] = {}

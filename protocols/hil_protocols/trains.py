@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.measurement import MeasurementBlock
-from hil.phases.cells import CellRead, as_reading_steps, joined, pieces
+from hil.phases.cells import as_reading_steps, joined, pieces
+from hil.phases.reading import read_rows
 from hil.procedure import ArrayContext
-from hil.program import Phase, PulseBlock
-from hil_protocols.compile import nominal_pulse
+from hil.program import Phase, PulseBlock, frozen
+from hil_protocols.compile import MAX_CELLS, nominal_pulse
 from hil_protocols.plan import MAX_KEPT, Plan, Record, Shot
-from hil_protocols.selection import Cells, Indices
+from hil_protocols.selection import Cells
 
 
 class TrainPart(NamedTuple):
@@ -26,9 +28,10 @@ class TrainPart(NamedTuple):
 
 
 class Trains:
-    """The same train for every cell, cell after cell.
+    """The same train for every cell, cell after cell; as many cells in a block as it may hold.
 
-    A block's ``target`` is the ordinal of the point that a step reads or leads to.
+    A step's ``target`` is ``cell · n_points + point``: the ordinals of the cell among those chosen
+    and of the point that the step reads or leads to.
 
     Args:
         context: the array.
@@ -42,8 +45,7 @@ class Trains:
         self, context: ArrayContext, cells: Cells, parts: Sequence[TrainPart],
         axes: tuple[str, ...], read_repeat: int = 1,
     ) -> None:  # fmt: skip
-        self._context, self._cells, self._read_repeat = context, cells, read_repeat
-        self._axes = axes
+        self._context, self._cells, self._axes = context, cells, axes
         self._points = np.array([part.point for part in parts], dtype=np.float64)
         kinds, repeats, targets = [], [], []
         for n, part in enumerate(parts):
@@ -59,57 +61,61 @@ class Trains:
         )
 
     def plan(self) -> Plan:
-        """Return the programme and its record."""
-        self._check_together()
+        """Return the programme and its record; ProtocolError when it does not fit the array."""
+        next(self._shots())  # what cannot be done is said before the first block is driven
         return Plan(self._shots, lambda: TrainRecord(self._cells, self._points, self._axes,
                                                      self._context))  # fmt: skip
-
-    def _check_together(self) -> None:
-        """Compile the first cell, so that what cannot be done is said before the first block."""
-        next(self._shots())
 
     def _shots(self) -> Iterator[Shot]:
         rows, cols = self._cells.rows, self._cells.cols
         at = 0
         while at < rows.size:
             end = int(np.searchsorted(rows, rows[at], side="right"))
-            row = Cells(rows[at:end], cols[at:end])
-            for n, block in enumerate(self._row(row)):
+            for block in self._row(Cells(rows[at:end], cols[at:end]), at):
                 for piece in pieces(block, self._context.capabilities):
-                    yield Shot(piece, (float(at + n),))
+                    yield Shot(piece, ())
             at = end
 
-    def _row(self, cells: Cells) -> Iterator[PulseBlock]:
-        """Yield the trains of cells of one row."""
-        context = self._context
-        one_step = [
-            self._reads(cells),
-            nominal_pulse(context, cells, "cell", +1),
-            nominal_pulse(context, cells, "cell", -1),
-        ]
-        n = len(cells)
-        all_steps = joined(one_step)
-        kinds, repeats, targets = self._kinds, self._repeats, self._targets
-        for k in range(n):
-            at = kinds * n + k
-            yield PulseBlock.build(
-                Phase.PROGRAM, all_steps.state[at], all_steps.level_v[at], all_steps.width_s[at],
-                rise_s=all_steps.rise_s[at], fall_s=all_steps.fall_s[at],
-                gap_s=all_steps.gap_s[at], compliance_a=all_steps.compliance_a, repeat=repeats,
-                sense=all_steps.sense[at], selected=all_steps.selected[at],
-                sensing=all_steps.sensing, target=targets,
+    def _row(self, cells: Cells, first: int) -> Iterator[PulseBlock]:
+        """Yield the trains of cells of one row, of which the first has the ordinal ``first``."""
+        context, n = self._context, len(cells)
+        steps = joined(
+            [
+                self._reads(cells),
+                nominal_pulse(context, cells, "cell", +1),
+                nominal_pulse(context, cells, "cell", -1),
+            ]
+        )
+        together = self._together(steps, n)
+        for k in range(0, n, together):
+            which = np.arange(k, min(k + together, n))[:, None]
+            at = (self._kinds * n + which).ravel()
+            target = (self._targets + (first + which) * len(self._points)).ravel()
+            yield PulseBlock(
+                steps.phase, frozen(steps.state[at]), frozen(steps.level_v[at]),
+                frozen(steps.width_s[at]), frozen(steps.rise_s[at]), frozen(steps.fall_s[at]),
+                frozen(steps.gap_s[at]), steps.compliance_a,
+                frozen(np.tile(self._repeats, which.size)), frozen(steps.sense[at]),
+                frozen(steps.selected[at]), steps.sensing, frozen(target),
             )  # fmt: skip
 
+    def _together(self, steps: PulseBlock, n: int) -> int:
+        """Return how many whole trains a block may hold, at least one."""
+        caps = self._context.capabilities
+        train_s = float((steps.period_s[self._kinds * n] * self._repeats).sum())
+        most = min(caps.max_steps, MAX_CELLS // steps.n_lines) // self._kinds.size
+        if train_s > 0.0:
+            most = min(most, int(caps.max_block_s / train_s))
+        return max(most, 1)
+
     def _reads(self, cells: Cells) -> PulseBlock:
-        """Return one reading step for each cell."""
+        """Return one reading step for each of the cells, which are on one row."""
         context = self._context
-        blocks = []
-        for row, col in zip(cells.rows, cells.cols, strict=True):
-            mask = np.zeros(context.geometry.shape, dtype=np.bool_)
-            mask[row, col] = True
-            (block,) = CellRead(context.geometry, context.op, context.capabilities, mask).blocks
-            blocks.append(as_reading_steps(block, Phase.PROGRAM))
-        return joined(blocks)
+        able = dataclasses.replace(context.capabilities, parallel_sense=True, per_line_width=True)
+        block = read_rows(context.geometry, context.op, able, cells.rows, cells.cols)
+        own = np.zeros_like(block.sense)
+        own[np.arange(len(cells)), context.geometry.read_lines.minus[cells.cols]] = True
+        return as_reading_steps(dataclasses.replace(block, sense=own), Phase.PROGRAM)
 
 
 class TrainRecord(Record):
@@ -123,39 +129,34 @@ class TrainRecord(Record):
         self._read_v = context.op.read_v
         self._shape = context.geometry.shape
         self._kept = len(points) * len(cells) <= MAX_KEPT
-        n_kept = len(cells) if self._kept else 1
-        self._sum_a = np.zeros((len(points), n_kept))
-        self._count = np.zeros((len(points), n_kept))
-        self._last = np.full(len(cells), np.nan)
+        n_kept = len(points) if self._kept else 1  # the last one, at least
+        self._sum_a = np.zeros(n_kept * len(cells))
+        self._count = np.zeros(n_kept * len(cells))
 
     def add(self, shot: Shot, readings: MeasurementBlock) -> None:
-        """Take the readings of a piece of a cell's train."""
-        if shot.point is None:
-            return
-        cell = int(shot.point[0])
-        at = cell if self._kept else 0
-        point = shot.block.target[readings.step]
-        if not self._kept and point.size and point[0] == 0:
-            self._sum_a[:], self._count[:] = 0.0, 0.0
+        """Take the readings of a block of trains."""
+        at, current_a = shot.block.target[readings.step], readings.current_a
+        if not self._kept:
+            cell, point = np.divmod(at, len(self._points))
+            last = point == len(self._points) - 1
+            at, current_a = cell[last], current_a[last]
         # A grounded line sinks what the device passes: the current into the array is negative.
-        np.subtract.at(self._sum_a[:, at], point, readings.current_a)
-        np.add.at(self._count[:, at], point, 1.0)
-        if point.size:
-            last = int(point[-1])
-            self._last[cell] = self._sum_a[last, at] / self._count[last, at] / self._read_v
+        np.subtract.at(self._sum_a, at, current_a)
+        np.add.at(self._count, at, 1.0)
 
     def outcome(self) -> dict[str, Any]:
         """Return rows, columns, axes and the curve."""
-        rows: Indices = self._cells.rows
-        out: dict[str, Any] = {"row": rows, "col": self._cells.cols}
+        rows, cols = self._cells.rows, self._cells.cols
+        with np.errstate(invalid="ignore", divide="ignore"):
+            g_siemens = self._sum_a / self._count / self._read_v
+        curve = np.ascontiguousarray(g_siemens.reshape(len(rows), -1).T)
         kept = len(self._points) if self._kept else 0
+        out: dict[str, Any] = {"row": rows, "col": cols}
         for k, axis in enumerate(self._axes):
             out[axis] = self._points[:kept, k]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            curve = self._sum_a / self._count / self._read_v
-        out["g_siemens"] = curve if self._kept else np.empty((0, len(rows)))
+        out["g_siemens"] = curve[:kept]
         last = np.full(self._shape, np.nan)
-        last[rows, self._cells.cols] = self._last
+        last[rows, cols] = curve[-1]
         out["g_last_siemens"] = last
         if not self._kept:
             out["n_points_not_kept"] = len(self._points)

@@ -239,7 +239,8 @@ def test_ltp_ltd_finishes_one_cell_before_the_next_where_lines_are_sensed_one_by
     context = serial("1R")
     procedure = parse('schema = 1\nkind = "ltp-ltd"\npulses = 3\ncells = [[0, 1], [2, 3]]\n')
     first, second = procedure.programme(context)
-    for block, row, col in ((first, 0, 1), (second, 2, 3)):
+    for n, (block, row, col) in enumerate(((first, 0, 1), (second, 2, 3))):
+        assert (block.target // 7 == n).all()
         writes, reads = by_phase(block)
         ledger = Ledger(context.geometry)
         assert ledger.add(writes) == ledger.selected()[row, col] == 6
@@ -257,6 +258,17 @@ def test_ltp_ltd_goes_round_all_cells_where_lines_are_sensed_together_or_blocks_
     ):
         assert "interleaved" in procedure.notes(context)[0]
         assert why in procedure.notes(context)[0]
+
+
+def test_as_many_trains_share_a_block_as_its_length_allows():
+    train_s = 6 * 2e-6 + 7 * 11e-6
+    capabilities = Capabilities(parallel_sense=False, max_block_s=3.5 * train_s)
+    context = setup_of("1R", 8, capabilities=capabilities).context
+    blocks = list(parse('schema = 1\nkind = "ltp-ltd"\npulses = 3\n').programme(context))
+    assert [b.n_steps // 13 for b in blocks] == [3, 3, 2] * 8
+    assert all(b.duration_s <= capabilities.max_block_s for b in blocks)
+    cell = np.concatenate([b.target // 7 for b in blocks])
+    assert (cell == np.repeat(np.arange(64), 13)).all()
 
 
 def test_a_block_erase_cannot_go_cell_by_cell():

@@ -12,22 +12,23 @@ MAX_COMPARISONS = 30_000_000  # of lines, over all pairs of maps of neighbouring
 
 
 def best_map(
-    slot: NDArray[np.int16], mask: NDArray[np.int64], start: NDArray[np.int8],
-    owners: Owners,
+    slot: NDArray[np.int16], mask: NDArray[np.int64], of: NDArray[np.int64],
+    start: NDArray[np.int8], owners: Owners,
 ) -> NDArray[np.int8] | None:  # fmt: skip
     """Return the (n_steps, n_lines) map with the fewest relay moves, None when it is too large.
 
     Args:
-        slot: (n_steps, n_lines) lines with equal slots may share a channel; −1 = open.
-        mask: (n_steps, n_lines) channel bits that can serve the line.
+        slot: (n_kinds, n_lines) lines with equal slots may share a channel; −1 = open.
+        mask: (n_kinds, n_lines) channel bits that can serve the line.
+        of: (n_steps,) the kind of each step.
         start: (n_lines,) channel before, −1 = open.
         owners: whose each channel is.
     """
     from hil_drivers.router.kernels import shortest
 
-    n_steps, n_lines = slot.shape
+    n_steps, n_lines = of.size, slot.shape[1]
     n_channels = len(owners.of)
-    if n_steps * n_channels * n_lines > MAX_TRIES:
+    if len(slot) * n_channels * n_lines > MAX_TRIES:
         return None
     ways = np.zeros(slot.shape)
     for bit in range(n_channels):
@@ -37,17 +38,17 @@ def best_map(
         return None
     known: dict[bytes, NDArray[np.int8]] = {}
     found = []
-    for s in range(n_steps):
+    for s in range(len(slot)):
         key = slot[s].tobytes() + mask[s].tobytes()
         if key not in known:
             known[key] = _fewest(_all_maps(slot[s], mask[s], owners), owners)
         found.append(known[key])
-    counts = np.array([len(f) for f in found], dtype=np.int64)
+    counts = np.array([len(f) for f in found], dtype=np.int64)[of]
     if (counts == 0).any() or (counts[1:] * counts[:-1]).sum() * n_lines > MAX_COMPARISONS:
         return None
     maps = np.full((n_steps, int(counts.max()), n_lines), -1, dtype=np.int8)
-    for s, rows in enumerate(found):
-        maps[s, : len(rows)] = rows
+    for s, kind in enumerate(of.tolist()):
+        maps[s, : counts[s]] = found[kind]
     picked = shortest(maps, counts, start)
     return np.asarray(maps[np.arange(n_steps), picked])
 

@@ -1,4 +1,4 @@
-"""The two shortest-path loops of the router, compiled."""
+"""The loops of the router, compiled: steps that are alike, and the shortest paths."""
 
 from __future__ import annotations
 
@@ -18,6 +18,56 @@ def highest(bits: np.int64) -> int:
         bits >>= 1
         out += 1
     return out
+
+
+@njit(cache=True)
+def alike(
+    live: NDArray[np.int64], state: NDArray[np.uint8], level_v: NDArray[np.float64],
+    width_s: NDArray[np.float64], sense: NDArray[np.bool_], selected: NDArray[np.bool_], most: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
+    """Return (which different step each of ``live`` is, the first of each), exact.
+
+    Args:
+        live: (n_live,) steps to compare.
+        state, level_v, sense, selected: (n_steps, n_lines).
+        width_s: (n_steps, 1) or (n_steps, n_lines).
+        most: different steps that are looked for; with more of them the first array is empty.
+    """
+    of = np.empty(live.size, dtype=np.int64)
+    first = np.empty(most, dtype=np.int64)
+    n = 0
+    for k in range(live.size):
+        s = live[k]
+        found = -1
+        for c in range(n):
+            r = live[first[c]]
+            same = True
+            for w in range(width_s.shape[1]):
+                if width_s[s, w] != width_s[r, w]:
+                    same = False
+                    break
+            if not same:
+                continue
+            for m in range(state.shape[1]):
+                if (
+                    state[s, m] != state[r, m]
+                    or level_v[s, m] != level_v[r, m]
+                    or sense[s, m] != sense[r, m]
+                    or selected[s, m] != selected[r, m]
+                ):
+                    same = False
+                    break
+            if same:
+                found = c
+                break
+        if found < 0:
+            if n == most:
+                return np.empty(0, dtype=np.int64), first
+            first[n] = k
+            found = n
+            n += 1
+        of[k] = found
+    return of, first[:n]
 
 
 @njit(cache=True)

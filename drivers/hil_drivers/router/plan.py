@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hil_drivers.router.wiring import ChannelSpec
 
 _WORK = 40_000_000  # line comparisons of the path search that a plan may take (about 50 ms)
+_ALIKE = 32  # different steps of a block up to which equal ones are planned as one
 _GROUND_SLOT = 1 << 14  # stands for "grounded" until the number of slots is known
 
 
@@ -111,24 +112,44 @@ class Router:
         Raises:
             RouteRefused: the wiring cannot do a step; names step, line and reason.
         """
-        wiring = self.wiring
-        start = np.full(wiring.n_lines, -1, dtype=np.int64) if before is None else before
-        demands = demands_of(block, wiring)
-        floating = (block.state == LineState.FLOAT) & ~block.sense
-        check_direct(block, demands, floating, wiring)
+        start = np.full(self.wiring.n_lines, -1, dtype=np.int64) if before is None else before
         live = np.flatnonzero(block.repeat > 0)
-        full = np.where(floating[live], -1, wiring.direct)
+        of, first = alike_steps(block, live)
+        if first.size == live.size:
+            return self._plan(block, start, live, live, np.arange(live.size))
+        try:
+            return self._plan(block, start, live, live[first], of)
+        except RouteRefused:
+            # Once more step by step, so that the first step that cannot be done is the one named.
+            return self._plan(block, start, live, live, np.arange(live.size))
+
+    def _plan(
+        self, block: PulseBlock, start: NDArray[np.int64], live: NDArray[np.int64],
+        kinds: NDArray[np.int64], of: NDArray[np.int64],
+    ) -> RoutePlan:  # fmt: skip
+        """Plan the ``live`` steps, each of which is like the step ``kinds[of]`` of the block."""
+        wiring = self.wiring
+        different = block if kinds.size == live.size else _steps(block, kinds)
+        at = kinds if different is block else np.arange(kinds.size)
+        demands = demands_of(different, wiring)
+        floating = (different.state == LineState.FLOAT) & ~different.sense
+        check_direct(different, demands, floating, wiring)
+        full = np.where(floating[at], -1, wiring.direct)
+        full = full if of.size == at.size else full[of]
         if self._lines.size and live.size:
-            full[:, self._lines] = self._switched_map(block, demands, floating, live, start)
+            full[:, self._lines] = self._switched_map(different, demands, floating, at, of, start)
         return RoutePlan(_stages(full, live, wiring), start)
 
     # -- the lines on matrices --------------------------------------------------------------
 
     def _switched_map(
         self, block: PulseBlock, demands: Demands, floating: NDArray[np.bool_],
-        live: NDArray[np.int64], start: NDArray[np.int64],
+        live: NDArray[np.int64], of: NDArray[np.int64], start: NDArray[np.int64],
     ) -> NDArray[np.int64]:  # fmt: skip
-        """Return (n_live, n_switched) channel indices of the lines that go through a matrix."""
+        """Return (n_steps, n_switched) channel indices of the lines that go through a matrix.
+
+        ``live`` are the steps of the block, ``of`` which of them follow each other.
+        """
         from hil_drivers.router.kernels import choose, place, settle_lines
 
         slots = slots_of(demands, self._masks(demands), self._lines, live, block.n_steps)
@@ -140,8 +161,10 @@ class Router:
                 raise self._too_many(demands, slots, int(np.flatnonzero(key_of == k)[0]), live)
         begin = self._local(start[self._lines])
         slot, mask = self._dense(slots, floats)
-        exact = best_map(slot, mask, begin, self._owners)
+        exact = best_map(slot, mask, of, begin, self._owners)
         if exact is None:
+            if of.size != len(slot):
+                slot, mask, key_of = slot[of], mask[of], key_of[of]
             most = max(1, int(np.sqrt(_WORK / max(slot.size, 1))))
             options = [o[:most] for o in options]
             counts = np.array([len(o) for o in options], dtype=np.int64)[key_of]
@@ -150,7 +173,7 @@ class Router:
             picked = choose(key_of, counts, own, wide, slot, mask, begin)
             exact = place(key_of, picked, own, slot, mask)
             if (own != wide).any() or (own & (own - 1)).any():
-                allowed = wide[key_of, picked][np.arange(live.size)[:, None], slot] & mask
+                allowed = wide[key_of, picked][np.arange(of.size)[:, None], slot] & mask
                 allowed[slot < 0] = 0
                 settle_lines(allowed, begin, self._channels.size, exact)
         out: NDArray[np.int64] = np.where(exact < 0, -1, self._channels[exact])
@@ -236,6 +259,29 @@ class Router:
             + ("" if self._owners.all_synced else " (instruments without a common trigger line do "
                "not take part in one step)"),
         )  # fmt: skip
+
+
+def alike_steps(
+    block: PulseBlock, live: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (which of the different steps each live step is, first of each among the live)."""
+    from hil_drivers.router.kernels import alike
+
+    width = block.width_s if block.width_s.ndim == 2 else block.width_s[:, None]
+    of, first = alike(live, block.state, block.level_v, width, block.sense, block.selected, _ALIKE)
+    if of.size == live.size:
+        return of, first
+    return np.arange(live.size), np.arange(live.size)
+
+
+def _steps(block: PulseBlock, steps: NDArray[np.int64]) -> PulseBlock:
+    """Return the given steps of a block, once each."""
+    return PulseBlock(
+        block.phase, block.state[steps], block.level_v[steps], block.width_s[steps],
+        block.rise_s[steps], block.fall_s[steps], block.gap_s[steps], block.compliance_a,
+        np.ones(steps.size, dtype=np.int64), block.sense[steps], block.selected[steps],
+        block.sensing, block.target[steps],
+    )  # fmt: skip
 
 
 def _tables(
@@ -325,4 +371,4 @@ def _check_tied(block: PulseBlock, floating: NDArray[np.bool_], wiring: Wiring) 
             )  # fmt: skip
 
 
-__all__ = ["RoutePlan", "Router", "Stage", "within"]
+__all__ = ["RoutePlan", "Router", "Stage", "alike_steps", "within"]
