@@ -123,7 +123,13 @@ class VisaSession:
             self._resource.set_visa_attribute(constants.ResourceAttribute.asrl_parity, parity)
 
     def _limit(self, timeout_s: float) -> None:
+        if self._closed:
+            raise LinkError("the session is closed", self.address)
         milliseconds = max(1, round(timeout_s * 1000))
+        if self._socket is not None:
+            # Every wait on a raw socket is bounded exactly before the library is asked; a coarse
+            # bound changes rarely, and setting one takes as long as a short message.
+            milliseconds = 1 << milliseconds.bit_length()
         if milliseconds != self._timeout_ms:
             self._resource.timeout = milliseconds
             self._timeout_ms = milliseconds
@@ -184,6 +190,8 @@ class VisaSession:
         """Device clear; on raw sockets and serial lines, which have none, drop what is unread."""
         from pyvisa import constants
 
+        if self._socket is not None and not self.transactions:
+            return  # nothing was asked: PyVISA-py would wait 0.1 s for what cannot come
         self._left = b""
         with translated(self.address, "device clear", SHORT_TIMEOUT_S):
             self._limit(SHORT_TIMEOUT_S)
