@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Literal, cast
 
 import numpy as np
 
+from hil.capabilities import Range
 from hil.config.quantities import Second, Table
 from hil.errors import BackendError, LimitError
 from hil.measurement import Status
@@ -20,6 +21,7 @@ from hil_drivers.scpi_source import ScpiSource
 from hil_drivers.steps import (
     RELATIVE,
     SOFTWARE_START,
+    ChannelCapabilities,
     ChannelReadings,
     ChannelSteps,
     Delivered,
@@ -35,6 +37,8 @@ from hil_drivers.transport.blocks import parse_numbers, readings
 GROUP: Final = 100
 #: Apertures in power line cycles.
 _NPLC: Final = (0.01, 10.0)
+#: Level resolution as a share of the source range.
+_LEVEL_STEP: Final = 2.5e-5
 
 
 class MeterSettings(Table):
@@ -104,6 +108,16 @@ class ListSource(ScpiSource):
 
     # -- what a driver adds ----------------------------------------------------------------
 
+    #: Smallest limit, and resolution, as a share of the lowest current range; counts of a range.
+    least_limit: ClassVar[float]
+    counts_a: ClassVar[float]
+    overrange_a: ClassVar[float]
+    overhead_s: ClassVar[float]
+
+    @abstractmethod
+    def _ranges(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Source ranges in volts and current ranges in amperes of the model found."""
+
     @abstractmethod
     def _run_messages(self, run: ListRun) -> Sequence[Sequence[str]]:
         """Messages that set a run up, outputs off."""
@@ -118,6 +132,26 @@ class ListSource(ScpiSource):
     def _readings_query(self, n_points: int) -> tuple[str, float]:
         """Return the query of current and status of the first points, and its time-out in s."""
 
+    def channel_capabilities(self, channel: str) -> ChannelCapabilities:
+        """Return the limits of the model found (pages in the driver's docstring)."""
+        self._own(channel)
+        ranges_v, ranges_a = self._ranges()
+        return ChannelCapabilities(
+            level_v=Range(-ranges_v[-1], ranges_v[-1], _LEVEL_STEP * ranges_v[0]),
+            width_s=Range(self.shortest_point_s, 2.0, 1e-3),
+            compliance_a=Range(self.least_limit * ranges_a[0], ranges_a[-1]),
+            sense_a=Range(-ranges_a[-1], ranges_a[-1], ranges_a[0] / self.counts_a),
+            ranges_v=ranges_v,
+            ranges_a=ranges_a,
+            max_list_steps=self.run_points,
+            max_readings=self.run_points,
+            min_period_s=self.shortest_point_s,
+            min_measured_s=self.shortest_point_s,
+            overhead_s=self.overhead_s,
+            counts_a=self.counts_a,
+            overrange_a=self.overrange_a,
+        )
+
     # -- lowering --------------------------------------------------------------------------
 
     def _lowered(
@@ -129,7 +163,7 @@ class ListSource(ScpiSource):
         steps = next(iter(programs.values()))
         can = self.channel_capabilities("1")
         range_v = can.range_for_v(float(np.abs(steps.level_v).max()))
-        d = quantise(steps, can, f"{self.name}.1", level_resolution_v=2.5e-5 * range_v)
+        d = quantise(steps, can, f"{self.name}.1", level_resolution_v=_LEVEL_STEP * range_v)
         grid = grid_lists(
             {"1": d}, grid_s=1e-3, shortest_unit_s=self.shortest_point_s,
             longest_list=self.list_points, most_points=self.run_points, name=self.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benches import instrument
+from benches import b2200, instrument, k707
 
 #: Devices without noise whose nominal pulse lasts 200 us and 4 ms.
 DEVICES = {name: str(Path(__file__).with_name(f"{name}.toml")) for name in ("slow", "slower")}
@@ -13,15 +13,6 @@ DEVICES = {name: str(Path(__file__).with_name(f"{name}.toml")) for name in ("slo
 
 def k3706(row, column):
     return f"1{row + 1}{column:02d}"
-
-
-def k707(row, column):
-    card, within = divmod(column - 1, 12)
-    return f"{card + 1}{'ABCDEFGH'[row]}{within + 1:02d}"
-
-
-def b2200(row, column):
-    return f"0{row + 1:02d}{column:02d}"
 
 
 MATRICES = {"keithley-707b": k707, "keithley-3706a": k3706, "keysight-b2200a": b2200}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from hil.capabilities import Range
 from hil_drivers.list_source import ListRun, ListSource, list_commands
 from hil_drivers.lowering import number
-from hil_drivers.steps import ChannelCapabilities, SyncRole
+from hil_drivers.steps import SyncRole
 from hil_drivers.transport.blocks import parse_numbers
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, LinkSettings
 
@@ -45,26 +44,13 @@ class Keithley2400(ListSource):
     trigger_lines: ClassVar[int] = 4
     limited_bit: ClassVar[int] = 1 << 3  # status element, p. 18-52
 
-    def channel_capabilities(self, channel: str) -> ChannelCapabilities:
-        """Return the limits of the model (2400S-900-01 rev. K, p. 18-91 and specifications)."""
-        self._own(channel)
-        model = "2400" if self.identity is None else self.identity.model[:4]
-        ranges_v, ranges_a = _MODELS[model]
-        return ChannelCapabilities(
-            level_v=Range(-ranges_v[-1], ranges_v[-1], 2.5e-5 * ranges_v[0]),
-            width_s=Range(self.shortest_point_s, 2.0, 1e-3),
-            compliance_a=Range(1e-3 * ranges_a[0], ranges_a[-1]),
-            sense_a=Range(-ranges_a[-1], ranges_a[-1], 1e-5 * ranges_a[0]),
-            ranges_v=ranges_v,
-            ranges_a=ranges_a,
-            max_list_steps=_POINTS,
-            max_readings=_POINTS,
-            min_period_s=self.shortest_point_s,
-            min_measured_s=self.shortest_point_s,
-            overhead_s=60e-3,
-            counts_a=1e5,
-            overrange_a=1.055,
-        )
+    least_limit: ClassVar[float] = 1e-3
+    counts_a: ClassVar[float] = 1e5
+    overrange_a: ClassVar[float] = 1.055
+    overhead_s: ClassVar[float] = 60e-3
+
+    def _ranges(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return _MODELS["2400" if self.identity is None else self.identity.model[:4]]
 
     # -- life ------------------------------------------------------------------------------
 

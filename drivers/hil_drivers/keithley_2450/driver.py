@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from hil.capabilities import Range
 from hil.errors import BackendUnavailable, LinkError
 from hil_drivers.list_source import ListRun, ListSource, list_commands
 from hil_drivers.lowering import number
-from hil_drivers.steps import ChannelCapabilities, Identity, SyncRole
+from hil_drivers.steps import Identity, SyncRole
 from hil_drivers.transport.session import SHORT_TIMEOUT_S
 
 _POINTS: Final = 100_000
@@ -44,25 +43,13 @@ class Keithley2450(ListSource):
     #: Source status STAT_LIMIT (2470-901-01 rev. A p. 14-32; 2450-901-01 p. 8-29).
     limited_bit: ClassVar[int] = 1 << 5
 
-    def channel_capabilities(self, channel: str) -> ChannelCapabilities:
-        """Return the limits of the model (2450-901-01 rev. B, p. 6-78 and specifications)."""
-        self._own(channel)
-        ranges_v, ranges_a = _MODELS["2450" if self.identity is None else self.identity.model]
-        return ChannelCapabilities(
-            level_v=Range(-ranges_v[-1], ranges_v[-1], 2.5e-5 * ranges_v[0]),
-            width_s=Range(self.shortest_point_s, 2.0, 1e-3),
-            compliance_a=Range(0.1 * ranges_a[0], ranges_a[-1]),
-            sense_a=Range(-ranges_a[-1], ranges_a[-1], 1e-6 * ranges_a[0]),
-            ranges_v=ranges_v,
-            ranges_a=ranges_a,
-            max_list_steps=_POINTS,
-            max_readings=_POINTS,
-            min_period_s=self.shortest_point_s,
-            min_measured_s=self.shortest_point_s,
-            overhead_s=30e-3,
-            counts_a=1e6,
-            overrange_a=1.05,
-        )
+    least_limit: ClassVar[float] = 0.1
+    counts_a: ClassVar[float] = 1e6
+    overrange_a: ClassVar[float] = 1.05
+    overhead_s: ClassVar[float] = 30e-3
+
+    def _ranges(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return _MODELS["2450" if self.identity is None else self.identity.model]
 
     # -- life ------------------------------------------------------------------------------
 
