@@ -275,6 +275,8 @@ class SwitchMatrix(Instrument):
     settle_s: ClassVar[float]  #: time of one closure or opening, from the manual
     parallel_moves: ClassVar[bool] = False  #: relays of one command move together
 
+    _in_grammar: frozenset[str] = frozenset()  # crosspoints that were checked
+
     @property
     def channels(self) -> tuple[str, ...]:
         """A matrix has no channels of its own."""
@@ -288,12 +290,13 @@ class SwitchMatrix(Instrument):
             ConfigError: one of them does not fit the matrix's grammar or cards.
         """
         chosen = frozenset(crosspoints)
-        for crosspoint in sorted(chosen):
+        for crosspoint in sorted(chosen - self._in_grammar):
             if re.fullmatch(self.crosspoint_pattern, crosspoint) is None:
                 raise ConfigError(
                     f"{self.name}: {crosspoint!r} is no crosspoint of a {self.driver}, "
                     f"which look like {self.crosspoint_pattern}", field="crosspoint"
                 )  # fmt: skip
+        self._in_grammar |= chosen
         return chosen
 
     @final

@@ -90,7 +90,8 @@ class RigBackend(Backend):
         self.wiring = Wiring.build(geometry, self.ways, specs_of(self._limits))
         check_wiring(self.wiring, self.rack.instruments)
         self.router = Router(self.wiring, self.rack.triggers)
-        self._jobs, self.shapes = Jobs(), Shapes(self.wiring)
+        self.shapes = Shapes(self.wiring)
+        self._jobs = Jobs(self.shapes)
         self.builder = RunBuilder(
             self.wiring, self._limits, self._g_max_siemens,
             None if self.calibration is None else self.calibration.sources,
@@ -319,7 +320,7 @@ class RigChecker(LimitChecker):
             return
         blocks = [block] if template is None else [*(template.corners or (template.block,))]
         for one in blocks:
-            shape = self._rig.shapes.key(one)
+            shape = self._rig.shapes.of(one)
             if shape in self._rig.shapes:
                 continue
             try:

@@ -68,6 +68,28 @@ def deliver(
                 width_s[at, line] = d.width_s[used]
 
 
+class _Order:
+    """Where the readings of a block are among those that it promises."""
+
+    def __init__(self, block: PulseBlock) -> None:
+        step, line = np.nonzero(block.sense)
+        self._n_lines = block.n_lines
+        self._key = step * block.n_lines + line
+        self._sensed = np.bincount(step, minlength=block.n_steps)
+        self._pairs = np.cumsum(self._sensed) - self._sensed
+        count = self._sensed * block.repeat
+        self._first = np.cumsum(count) - count
+        self.n_readings = int(count.sum())
+
+    def rows(
+        self, step: NDArray[np.int64], line: NDArray[np.int64], pulse: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the row of each reading."""
+        rank = np.searchsorted(self._key, step * self._n_lines + line) - self._pairs[step]
+        out: NDArray[np.int64] = self._first[step] + pulse * self._sensed[step] + rank
+        return out
+
+
 @dataclass(eq=False)
 class Collector:
     """Gathers the readings of a job's runs into the rows that the block promises."""
@@ -79,12 +101,8 @@ class Collector:
     t_ns: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        block = self.job.lowered.block
-        per_step = block.sense.sum(axis=1) * block.repeat
-        self._first = np.concatenate([[0], np.cumsum(per_step)])
-        self._sensed = block.sense.sum(axis=1)
-        self._rank = np.cumsum(block.sense, axis=1) - 1
-        n = int(self._first[-1])
+        self._order = _Order(self.job.lowered.block)
+        n = self._order.n_readings
         self.current_a = np.full(n, np.nan)
         self.range_a = np.full(n, np.nan)
         self.status = np.full(n, int(Status.TIMEOUT), dtype=np.uint32)
@@ -96,10 +114,8 @@ class Collector:
             got = readings.get(channel)
             if got is None:
                 continue
-            step = run.steps[got.step]
             pulse = run.first_pulse[got.step] + got.pulse
-            rows = self._first[step] + pulse * self._sensed[step]
-            rows += self._rank[step, lines[got.step]]
+            rows = self._order.rows(run.steps[got.step], lines[got.step], pulse)
             self.current_a[rows] = got.current_a
             self.range_a[rows] = got.range_a
             self.status[rows] = got.status
@@ -108,15 +124,19 @@ class Collector:
     @property
     def asked_rows(self) -> NDArray[np.int64]:
         """Reading of the block asked for to which each reading that is taken contributes."""
-        lowered, asked = self.job.lowered, self.job.asked
+        lowered = self.job.lowered
+        if self._as_asked:
+            return np.arange(self._order.n_readings)
         step, line, pulse = reading_index(lowered.block)
-        sensed = asked.sense.sum(axis=1)
-        first = np.concatenate([[0], np.cumsum(sensed * asked.repeat)])
-        rank = np.cumsum(asked.sense, axis=1) - 1
-        origin = lowered.origin[step]
-        at: NDArray[np.int64] = first[origin] + (pulse // lowered.averages) * sensed[origin]
-        at += rank[origin, line]
-        return at
+        return _Order(self.job.asked).rows(
+            lowered.origin[step], line.astype(np.int64),
+            pulse.astype(np.int64) // lowered.averages,
+        )
+
+    @property
+    def _as_asked(self) -> bool:
+        """Every reading that is taken is one that was asked for."""
+        return self.job.lowered.block is self.job.asked and self.job.lowered.averages == 1
 
     @property
     def missing(self) -> int:
@@ -130,6 +150,16 @@ class Collector:
         a_step, a_line, a_pulse = reading_index(asked)
         out = MeasurementBlock.empty(a_step.size)
         out.step[:], out.line[:], out.pulse[:] = a_step, a_line, a_pulse
+        out.status[:] = int(Status.SIMULATED) if simulated else 0
+        out.executed[:] = asked.repeat[a_step]
+        width = job.delivered.step_width_s
+        if self._as_asked:
+            out.current_a[:], out.range_a[:], out.t_ns[:] = self.current_a, self.range_a, self.t_ns
+            out.status[:] |= self.status
+            out.width_s[:] = width[a_step]
+            out.level_v[:] = job.delivered.level_v[a_step, a_line]
+            _share_starts(out)
+            return out
         at = self.asked_rows
         current = np.zeros(a_step.size)
         np.add.at(current, at, self.current_a / lowered.averages)
@@ -137,20 +167,17 @@ class Collector:
         span = np.zeros(a_step.size)
         np.fmax.at(span, at, self.range_a)
         out.range_a[:] = np.where(span > 0.0, span, np.nan)
-        out.status[:] = int(Status.SIMULATED) if simulated else 0
         np.bitwise_or.at(out.status, at, self.status)
         begin = np.full(a_step.size, np.iinfo(np.int64).max)
         np.minimum.at(begin, at, self.t_ns)
         out.t_ns[:] = begin
         _share_starts(out)
-        width = job.delivered.step_width_s
         of_step = np.zeros(asked.n_steps)
         of_step[lowered.origin] = width
         out.width_s[:] = of_step[a_step]
         level = np.zeros(asked.state.shape)
         level[lowered.origin] = np.where(block.sense, job.delivered.level_v, 0.0)
         out.level_v[:] = level[a_step, a_line]
-        out.executed[:] = asked.repeat[a_step]
         return out
 
 

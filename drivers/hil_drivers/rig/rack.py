@@ -209,6 +209,8 @@ class Rack:
             out = self._collected(run, run.programs)
         except BaseException as exc:  # Ctrl-C leaves instruments running, too
             self._note_fault(run.programs, exc)
+            if isinstance(exc, HilError):
+                self._refuse_aborted()  # whatever an instrument says that was stopped
             raise
         self._quiet = True
         return out

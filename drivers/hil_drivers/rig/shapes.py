@@ -162,6 +162,7 @@ class Shapes:
         self._kind: NDArray[np.int64] = np.unique(rows, axis=0, return_inverse=True)[1].ravel()
         self._n_kinds, self._n_channels = int(self._kind.max()) + 1, len(wiring.channels)
         self._known: set[bytes] = set()
+        self._last: tuple[PulseBlock, Shape | None] | None = None
 
     @property
     def n_kinds_before(self) -> int:
@@ -174,6 +175,11 @@ class Shapes:
 
     def of(self, block: PulseBlock) -> Shape | None:
         """Return the shape; None when the block has too many different steps for it to be worth."""
+        if self._last is None or self._last[0] is not block:
+            self._last = block, self._shape(block)
+        return self._last[1]
+
+    def _shape(self, block: PulseBlock) -> Shape | None:
         live = np.flatnonzero(block.repeat > 0)
         of, first = alike_steps(block, live)
         if first.size == live.size and live.size > 1:

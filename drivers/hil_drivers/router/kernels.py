@@ -39,7 +39,11 @@ def alike(
     for k in range(live.size):
         s = live[k]
         found = -1
-        for c in range(n):
+        for tried in range(-2, n):
+            # Trains alternate: the kind of the step before the last is tried first, then all.
+            if tried < 0 and k + tried < 0:
+                continue
+            c = of[k - 2] if tried == -2 else of[k - 1] if tried == -1 else tried
             r = live[first[c]]
             same = True
             for w in range(width_s.shape[1]):

@@ -190,7 +190,7 @@ class VisaSession:
         """Device clear; on raw sockets and serial lines, which have none, drop what is unread."""
         from pyvisa import constants
 
-        if self._socket is not None and not self.transactions:
+        if self._socket is not None and not self.transactions and not self._closed:
             return  # nothing was asked: PyVISA-py would wait 0.1 s for what cannot come
         self._left = b""
         with translated(self.address, "device clear", SHORT_TIMEOUT_S):
