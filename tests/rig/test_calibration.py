@@ -442,6 +442,17 @@ def test_a_contact_check_beyond_a_limit_drives_nothing():
         assert setting.rig.rack.transactions == before
 
 
+def test_a_line_is_measured_through_the_channel_that_was_chosen(spoilt):
+    ways = [spoilt.rig.wiring.ways_of(0)[k] for k in (0, 1, 0)]
+    used = []
+    for way in ways:  # blocks alike, one after the other: no plan of another way is taken
+        spoilt.rig._safe_state()
+        with through(spoilt.rig, {0: way}):
+            block = probe_block(spoilt.rig, 0, 0.1, width_s=2e-3, grounded=[2, 3, 4])
+            used.append(spoilt.rig.job(block).plan.stages[0].channel_of_line[0])
+    assert used == ways
+
+
 def test_zero_and_leakage_need_no_fixture_to_be_named(spoilt):
     spoilt.bench.insert("main", np.zeros((2, 3)))
     ranges = dict.fromkeys(("smu.a", "smu.b"), (1e-6,))

@@ -12,6 +12,7 @@ import numpy as np
 from hil.errors import ConfigError, LimitError, ReadbackError
 from hil.program import LineState, Phase, PulseBlock, SensePlan
 from hil_drivers.rig.programs import RunBuilder
+from hil_drivers.rig.shapes import Jobs, Shapes
 from hil_drivers.router.plan import Router
 from hil_drivers.router.wiring import Wiring
 
@@ -78,14 +79,17 @@ def through(rig: RigBackend, ways: Mapping[int, int]) -> Iterator[None]:
             reach[line] = False
             reach[line, channel] = True
     narrowed = Wiring(wiring.geometry, wiring.channels, wiring.direct, reach, wiring.crosspoints)
-    kept = rig.wiring, rig.router, rig.builder, rig.calibration
+    kept = rig.wiring, rig.router, rig.builder, rig.calibration, rig.shapes, rig._jobs
     rig.wiring, rig.router = narrowed, Router(narrowed, rig.rack.triggers)
     rig.builder = RunBuilder(narrowed, rig.builder.limits, rig.builder.g_max_siemens)
     rig.calibration = None
+    # What was planned with all ways open is no plan for these, nor the other way round.
+    rig.shapes = Shapes(narrowed)
+    rig._jobs = Jobs(rig.shapes)
     try:
         yield
     finally:
-        rig.wiring, rig.router, rig.builder, rig.calibration = kept
+        rig.wiring, rig.router, rig.builder, rig.calibration, rig.shapes, rig._jobs = kept
 
 
 def probe_block(
