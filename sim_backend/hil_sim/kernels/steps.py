@@ -144,13 +144,28 @@ def _own_pulses(
 
 
 @njit(cache=True)
+def _acting_rows(write_gid: Any, n_cg: int, n_up: Any, n_down: Any, acting: Any) -> int:
+    """List the rows in which some device gets pulses in this step; return how many they are."""
+    count = 0
+    for i in range(write_gid.size):
+        a = write_gid[i]
+        for b in range(n_cg):
+            if n_up[a, b] > 0.0 or n_down[a, b] > 0.0:
+                acting[count] = i
+                count += 1
+                break
+    return count
+
+
+@njit(cache=True)
 def _write_rows(
-    write_gid: Any, n_cg: int, order: Any, starts: Any, table: Any, n_up: Any, n_down: Any,
+    acting: Any, n_acting: int, write_gid: Any, n_cg: int, order: Any, starts: Any, table: Any, n_up: Any, n_down: Any,
     law: Any, nodes_up: Any, nodes_down: Any, params: Any, g: Any, ordinal: Any, key: Any,
     cols: Any, n_eff: Any, bits: Any, z: Any,
 ) -> None:  # fmt: skip
     """Give every device its nominal pulses of this pulse, first those of the first interval."""
-    for i in range(write_gid.size):
+    for k_row in range(n_acting):
+        i = acting[k_row]
         a = write_gid[i]
         for b in range(n_cg):
             if n_up[a, b] <= 0.0 and n_down[a, b] <= 0.0:
@@ -228,6 +243,7 @@ def run_steps(
     order, starts = np.empty(n_cols, np.int64), np.empty(n_cols + 1, np.int64)
     members, n_eff = np.empty(most, np.int64), np.empty(most)
     bits, z = np.empty(most, np.uint64), np.empty(most)
+    acting, n_acting = np.empty(n_rows, np.int64), 0
     table = np.empty((1, 1, 4))
     n_up, n_down, coeff = np.empty((1, 1)), np.empty((1, 1)), np.empty((1, 1))
     n_sums = n_lines if promises else 0
@@ -289,6 +305,7 @@ def run_steps(
                                  n_up, n_down)  # fmt: skip
             if acts:
                 sort_by_group(col_gid, n_cg, order, starts)
+                n_acting = _acting_rows(write_gid, n_cg, n_up, n_down, acting)
 
         if senses:
             if live:
@@ -311,7 +328,7 @@ def run_steps(
         for pulse in range(first_pulse, stop):
             if acts:
                 _write_rows(
-                    write_gid, n_cg, order, starts, table, n_up, n_down, law, nodes_up, nodes_down,
+                    acting, n_acting, write_gid, n_cg, order, starts, table, n_up, n_down, law, nodes_up, nodes_down,
                     params, g, ordinal, key, members, n_eff, bits, z,
                 )  # fmt: skip
             if erasing:
