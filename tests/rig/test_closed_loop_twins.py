@@ -54,8 +54,12 @@ def written(backend, op, settings):
         return {**outcome, "g_read_siemens": array.read()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", SETTINGS)
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("a", "bursts"), ("b", "ispp"), ("c", "bursts"), ("d", "ispp"),
+     *(pytest.param(kind, how, marks=pytest.mark.slow)
+       for kind, how in [("a", "ispp"), ("b", "bursts"), ("c", "ispp"), ("d", "bursts")])],
+)  # fmt: skip
 def test_write_verify_decides_as_on_the_rig(kind, how, tmp_path):
     text = station_text(kind, tmp_path)
     sim, op = simulated(text + AS_RIG)
