@@ -11,7 +11,7 @@ from hil_sim.virtual_bench.personality import Personality
 _PACKAGE: Final = "hil_sim.virtual_bench.instruments"
 EMULATORS: Final[dict[str, tuple[str, str]]] = {
     "keithley-2600b": ("keithley_2600b", "Keithley2600B"),
-    "keithley-2450": ("keithley_2450", "Keithley2450"),
+    "keithley-2450": ("keithley_2450_modes", "Keithley2450Modes"),
     "keithley-2400": ("keithley_2400", "Keithley2400"),
     "keysight-b2900": ("keysight_b2900", "KeysightB2900"),
     "keysight-33500b": ("keysight_33500b", "Keysight33500B"),

@@ -54,7 +54,7 @@ _NORMAL_PART: Final = 0.1  # of the current range: the limit of a normal output 
 
 
 class Keithley2450(OneChannel):
-    """One channel, called ``1``. In TSP mode (a fault to inject) SCPI is refused with -285."""
+    """One channel, called ``1``."""
 
     driver: ClassVar[str] = "keithley-2450"
     default_model: ClassVar[str] = "2450"
@@ -94,23 +94,12 @@ class Keithley2450(OneChannel):
         """Return an error as ``:SYST:ERR?`` answers it."""
         return event_text(self, code, message)
 
-    def handle(self, message: bytes) -> bytes | None:
-        """Execute a message; in TSP mode only ``*`` commands are understood."""
-        if self.faults.language == "TSP" and not message.lstrip().startswith(b"*"):
-            if message.strip():
-                self.post_error(-285, "TSP Syntax error at line 1: unexpected symbol")
-            return None
-        return super().handle(message)
-
     def add_commands(self) -> None:
         """Add the command table."""
         add_commands(self)
         self.blocks.add_commands()
 
     # Settings.
-
-    def _language(self, parameters: list[str]) -> None:
-        keyword("SCPI", "TSP", "SCPI2400")(parameters[0] if parameters else "")
 
     def _set_up(self) -> None:
         self.smu.reset(1.05e-4, self.meter.ranges_v[0])

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 def add_commands(self: Keithley2450) -> None:
     """Add the command table."""
     s = self.setting
-    self.add("*LANG", get=lambda _: self.faults.language or "SCPI",
-             put=lambda p: self._language(p))  # fmt: skip
     s(":SOURce#:FUNCtion[:MODE]", "func", keyword("VOLTage", "CURRent"), "VOLT",
       lambda _: self.apply())  # fmt: skip
     for axis in ("VOLTage", "CURRent"):

@@ -108,6 +108,9 @@ class TspPersonality(Personality):
     def trigger(self) -> None:
         """``*TRG``."""
 
+    def catch_up(self) -> None:
+        """Run what was started and whose results somebody looks at now."""
+
     def operation_complete(self) -> None:
         """``opc()`` and ``*OPC``: set bit 0 of the event register when nothing runs any more."""
         self.wait_complete()
