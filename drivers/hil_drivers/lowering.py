@@ -77,6 +77,8 @@ def quantise(
     grid = capabilities.width_s.resolution
     width = _on_grid(steps.width_s, grid)
     period = _on_grid(steps.period_s, grid)
+    # A gap shorter than half the grid stays a gap: pulses do not grow together.
+    period = np.where((period <= width) & ~steps.holds, width + grid, period)
     _refuse("width_s", width, capabilities.width_s, "s", where)
     _refuse("period_s", period, Range(capabilities.min_period_s, math.inf), "s", where)
     pulses = len(steps) if capabilities.repeats_free else steps.n_pulses

@@ -142,3 +142,10 @@ def test_a_line_sensed_at_0_v_is_measured_before_the_pulse_of_the_others_ends():
     assert alone["sense"].unit_s == alone["drive"].unit_s
     plan = lower({"1": drive, "2": sense}, "B2902A", "smu")["2"]
     assert plan.acquire_delay_s + plan.delivered.aperture_s < 4e-3
+
+
+def test_pulses_do_not_grow_together_on_a_coarse_grid():
+    steps = ChannelSteps.build([1.0, 1.0, 1.0], 2e-3, [2.1e-3, 2e-3, 3.4e-3], compliance_a=1e-3)
+    d = quantise(steps, WIDE, "x", level_resolution_v=0.0)
+    assert d.width_s == pytest.approx([2e-3] * 3)
+    assert d.period_s == pytest.approx([3e-3, 2e-3, 3e-3])
