@@ -239,6 +239,53 @@ def test_kipulse_pulses_a_voltage_and_measures_the_current(smu: Smu) -> None:
     assert eventually(lambda: bench.safe)
 
 
+@pytest.mark.parametrize(
+    ("shape", "levels"),
+    [
+        ("lineari(1e-6, 4e-6, 4)", [1e-6, 2e-6, 3e-6, 4e-6]),
+        ("logi(1e-6, 8e-6, 4, 0)", [1e-6, 2e-6, 4e-6, 8e-6]),
+        ("listi({3e-6, -1e-6, 0, 2e-6})", [3e-6, -1e-6, 0.0, 2e-6]),
+    ],
+)
+def test_an_autoranged_sweep_of_current(smu: Smu, shape: str, levels: list[float]) -> None:
+    bench, session, _ = smu
+    script = SWEEP.replace("SHAPE", shape).replace("DCVOLTS", "DCAMPS").replace("limiti", "limitv")
+    session.write(script.replace("limitv = 1e-3", "limitv = 2"))
+    found = columns(session, 4)
+    assert found[:, 2] == pytest.approx(levels, rel=1e-3, abs=1e-12)
+    assert found[:, 1] == pytest.approx(np.array(levels) * RESISTOR_OHM, rel=1e-3, abs=1e-9)
+    assert not bench.outputs()["dut.a"].on
+
+
+def test_a_sweep_of_current_stops_at_its_voltage_limit_and_says_so(smu: Smu) -> None:
+    _, session, printed = smu
+    session.write(
+        "smua.reset()\nsmua.source.func = smua.OUTPUT_DCAMPS\nsmua.source.limitv = 0.25\n"
+        "SweepILinMeasureV(smua, 1e-6, 4e-6, 1e-3, 4)"
+    )
+    session.write("printbuffer(1, 4, smua.nvbuffer1.readings, smua.nvbuffer1.statuses)")
+    volts, status = np.array(session.read().split(","), dtype=float).reshape(4, 2).T
+    assert volts == pytest.approx([0.1, 0.2, 0.25, 0.25], rel=1e-3)
+    assert (status.astype(int) & 64 != 0).tolist() == [False, False, True, True]
+    assert printed("smua.nvbuffer1.n") == [4.0]
+
+
+def test_kipulse_pulses_a_current_and_measures_the_voltage(smu: Smu) -> None:
+    _, session, _ = smu
+    session.write(
+        "smua.reset()\nsmua.source.func = smua.OUTPUT_DCAMPS\nsmua.source.rangei = 1e-5\n"
+        "smua.source.leveli = 0\nsmua.measure.nplc = 0.01\nsmua.nvbuffer1.clear()\n"
+        "smua.source.output = smua.OUTPUT_ON"
+    )
+    swept = "0, 1e-6, 4e-6, 2, 0.002, 0.008, 4, smua.nvbuffer1, 1"
+    assert session.query(f"print(ConfigPulseIMeasureVSweepLin(smua, {swept}))") == "true\tSuccess"
+    assert session.query("print(InitiatePulseTest(1))") == "true\tSuccess"
+    session.write("printbuffer(1, 4, smua.nvbuffer1)")
+    volts = np.array(session.read().split(","), dtype=float)
+    assert volts == pytest.approx([0.1, 0.2, 0.3, 0.4], rel=1e-3)
+    session.write("smua.source.output = smua.OUTPUT_OFF")
+
+
 def test_kipulse_sweeps_and_pulses_both_channels_together(smu: Smu) -> None:
     _, session, printed = smu
     session.write(CONFIGURED + "\n" + CONFIGURED.replace("smua", "smub"))

@@ -46,10 +46,11 @@ class Sweep:
     """One channel's armed trigger model.
 
     Attributes:
-        level_v: (points,) programmed levels.
+        level_v: (points,) programmed levels; amperes where ``limit_v`` is given.
         stimuli: events of arm, source, measure and end; 0 = do not wait.
         events: events that the sweep gives, in the order of ``EVENTS``; 0 = nobody listens.
         end_idle: a pulse ends at ``idle_v``; False holds the level.
+        idle_a: as idle_v, of a sweep of currents.
         idle_when_done: a sweep that holds its levels goes to ``idle_v`` after the last.
         width_s: time from source to end where no event ends the pulse.
     """
@@ -69,10 +70,12 @@ class Sweep:
     aperture_s: float = 0.0
     width_s: float = 0.0
     limit_a: float = float("inf")
+    limit_v: float | None = None
     idle_when_done: bool = False
     aborted: bool = False
     row: NDArray[np.int64] = field(init=False)
     consumed: int = field(init=False, default=0)
+    idle_a: float = 0.0
 
     def __post_init__(self) -> None:
         self.row = np.zeros(ds.SWEEP_INTS, dtype=np.int64)
@@ -302,6 +305,11 @@ def _train(
     else:
         stop = np.append(start[1:], took_s)
     levels = sweep.terminal.delivered(sweep.level_v[points % sweep.level_v.size])
+    currents = None
+    if sweep.limit_v is not None:
+        # A current source is a voltage source at its limit that limits at the current.
+        currents = sweep.level_v[points % sweep.level_v.size]
+        levels = np.where(currents == 0.0, 0.0, np.copysign(sweep.limit_v, currents))
     if not sweep.terminal.on:
         levels = np.zeros(points.size)
     idle = 0.0
@@ -310,18 +318,21 @@ def _train(
     taken = np.isfinite(t_measure) if sweep.measures else np.zeros(t_measure.size, dtype=np.bool_)
     aperture = np.full(int(taken.sum()), sweep.aperture_s)
     train = Train(sweep.terminal, start, stop, levels, idle, sweep.limit_a,
-                  t_measure[taken], aperture)  # fmt: skip
+                  t_measure[taken], aperture, currents)  # fmt: skip
     return train, p_measure[taken]
 
 
 def _hand_over(sweep: Sweep, sensed: Sensed, points: NDArray[np.int64]) -> None:
     n = sensed.count
-    sweep.terminal.limited = bool(sensed.limited[-1]) if n else sweep.terminal.limited
-    if n:
-        sweep.deliver(
-            Reading(points[:n], sensed.train.window_s, sweep.level_v[points[:n] %
-                    sweep.level_v.size], sensed.level_v, sensed.current_a, sensed.limited)
-        )  # fmt: skip
+    if not n:
+        return
+    programmed = sweep.level_v[points[:n] % sweep.level_v.size]
+    limited = sensed.limited
+    if sweep.limit_v is not None:
+        limited = ~limited & (programmed != 0.0)
+    sweep.terminal.limited = bool(limited[-1])
+    sweep.deliver(Reading(points[:n], sensed.train.window_s, programmed, sensed.level_v,
+                          sensed.current_a, limited))  # fmt: skip
 
 
 def _leave(sweep: Sweep) -> None:
@@ -329,7 +340,10 @@ def _leave(sweep: Sweep) -> None:
     state = int(sweep.row[ds.STATE])
     within = ds.SOURCING <= state <= ds.ENDING
     stays = not sweep.end_idle and not (sweep.done and sweep.idle_when_done)
-    if within or stays:
+    if sweep.limit_v is not None:
+        last = float(sweep.level_v[(sweep.consumed - 1) % sweep.level_v.size])
+        sweep.terminal.level_a = last if within or stays else sweep.idle_a
+    elif within or stays:
         sweep.terminal.set_level_v(float(sweep.level_v[(sweep.consumed - 1) % sweep.level_v.size]))
     else:
         sweep.terminal.set_level_v(sweep.idle_v)

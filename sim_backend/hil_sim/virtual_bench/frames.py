@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hil_sim.virtual_bench.terminal import Terminal
+from hil_sim.virtual_bench.terminal import NO_CURRENT_A, Terminal
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -24,6 +24,7 @@ class Train:
 
     Attributes:
         start_s, stop_s, level_v: columns over pulses.
+        level_a: of a current source, whose voltage limits ``level_v`` are; columns over pulses.
         idle_v: level before, between and after.
         limit_a: current limit.
         window_s, aperture_s: columns over readings: start and length of each measurement.
@@ -37,16 +38,21 @@ class Train:
     limit_a: float
     window_s: FloatArray
     aperture_s: FloatArray
+    level_a: FloatArray | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Frames:
-    """Columns over frames, and over trains where two-dimensional (n_frames, n_trains)."""
+    """Columns over frames, and over trains where two-dimensional (n_frames, n_trains).
+
+    ``limit_a`` is there when it changes from frame to frame, because a train sources current.
+    """
 
     edge_s: FloatArray
     length_s: FloatArray
     level_v: FloatArray
     width_s: FloatArray
+    limit_a: FloatArray | None = None
 
 
 def cut(trains: list[Train], end_s: float) -> tuple[Frames, list[tuple[IntArray, IntArray]]]:
@@ -86,6 +92,9 @@ def _frames(trains: list[Train], edge_s: FloatArray, end_s: float) -> Frames:
     length = after - edge_s
     shape = (edge_s.size, len(trains))
     level, width = np.zeros(shape), np.zeros(shape)
+    limit = None
+    if any(train.level_a is not None for train in trains):
+        limit = np.tile(np.array([train.limit_a for train in trains]), (edge_s.size, 1))
     for k, train in enumerate(trains):
         level[:, k] = train.idle_v
         width[:, k] = length if train.idle_v != 0.0 else 0.0
@@ -95,6 +104,8 @@ def _frames(trains: list[Train], edge_s: FloatArray, end_s: float) -> Frames:
         inside = np.maximum(at, 0)
         live = (at >= 0) & (train.stop_s[inside] > edge_s + _TOLERANCE_S)
         level[live, k] = train.level_v[inside[live]]
+        if limit is not None and train.level_a is not None:
+            limit[live, k] = np.maximum(np.abs(train.level_a[inside[live]]), NO_CURRENT_A)
         width[live, k] = np.minimum(train.stop_s[inside], after)[live] - edge_s[live]
         # Adding and taking away the start costs digits that the pulse's own width still has.
         whole = live & (np.abs(train.start_s[inside] - edge_s) <= _TOLERANCE_S)
@@ -102,7 +113,7 @@ def _frames(trains: list[Train], edge_s: FloatArray, end_s: float) -> Frames:
         own = train.stop_s[inside] - train.start_s[inside]
         width[whole, k] = np.round(own[whole] * 1e12) * 1e-12
     width[level == 0.0] = 0.0
-    return Frames(edge_s, length, level, width)
+    return Frames(edge_s, length, level, width, limit)
 
 
 def _active(frames: Frames) -> tuple[FloatArray, FloatArray]:

@@ -101,8 +101,14 @@ class Physics:
 
     def _chunks(self, frames: Frames, paced: bool) -> Iterator[slice]:
         size = 16 if paced else _CHUNK
-        for start in range(0, frames.edge_s.size, size):
-            yield slice(start, min(start + size, frames.edge_s.size))
+        n, limit = frames.edge_s.size, frames.limit_a
+        cuts = np.arange(0, n, size)
+        if limit is not None:
+            # A block has one limit per line.
+            changes = np.flatnonzero((limit[1:] != limit[:-1]).any(axis=1)) + 1
+            cuts = np.union1d(cuts, changes)
+        for start, stop in zip(cuts, [*cuts[1:], n], strict=True):
+            yield slice(int(start), int(stop))
 
     def _drive(
         self, frames: Frames, trains: list[Train], spans: list[Span],
@@ -159,7 +165,10 @@ class Physics:
         idle = longest <= 0.0
         longest = np.where(idle, frames.length_s[chunk], longest)
         same = bool((np.where(active, width, longest[:, None]) == longest[:, None]).all())
-        compliance = self._limits(array, trains, owner, level)
+        limits = [train.limit_a for train in trains]
+        if frames.limit_a is not None:
+            limits = frames.limit_a[chunk.start].tolist()
+        compliance = self._limits(array, limits, owner, level)
         block = PulseBlock.build(
             Phase.UPDATE, state, level, longest if same else np.where(active, width, 0.0),
             gap_s=np.maximum(frames.length_s[chunk] - longest, 0.0), compliance_a=compliance,
@@ -175,7 +184,7 @@ class Physics:
         limited[step[hit], train[hit]] = True
         volts[step[hit], train[hit]] = readings.level_v[hit]
 
-    def _limits(self, array: SimArray, trains: list[Train], owner: NDArray[np.int64],
+    def _limits(self, array: SimArray, limits: list[float], owner: NDArray[np.int64],
                 level: FloatArray) -> FloatArray:  # fmt: skip
         """Return (n_lines,) compliance and tell the read-out about paths and shared sources."""
         readout = array.readout
@@ -187,7 +196,7 @@ class Physics:
         compliance = np.full(owner.size, np.inf)
         feeds = []
         for k in np.unique(owner[owner >= 0]):
-            limit = trains[k].limit_a
+            limit = limits[k]
             lines = np.flatnonzero(owner == k)
             if not math.isfinite(limit):
                 continue

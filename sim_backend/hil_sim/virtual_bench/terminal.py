@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 OffMode = Literal["normal", "zero", "high-z", "guard"]
 FloatArray = NDArray[np.float64]
+NO_CURRENT_A = 1e-18  # limit of a source of 0 A; a limit is never 0
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ class Terminal:
             return 0.0, self.off_limit_a
         if self.sources_current:
             if self.level_a == 0.0:
-                return 0.0, 1e-18
+                return 0.0, NO_CURRENT_A
             return math.copysign(self.limit_v, self.level_a), abs(self.level_a)
         return float(self.delivered(np.array([self.level_v]))[0]), self.limit_a
 

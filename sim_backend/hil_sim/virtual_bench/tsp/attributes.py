@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # of OE-FET/keithley2600 issue 17 met "Parameter too big" and 5028 on a 2651A.
 TOO_BIG, TOO_SMALL, BAD_PRECISION, BAD_FORMAT = 1101, 1102, 1405, 1406
 TOO_BIG_FOR_RANGE, BLOCKED_BY_INTERLOCK = 5005, 802
+CONFLICT = -221
 
 
 @dataclass(frozen=True, slots=True)

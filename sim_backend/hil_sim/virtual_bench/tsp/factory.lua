@@ -1,5 +1,5 @@
 -- What a 2600B has beside its commands: bit functions, exit, the nodes of TSP-Link, and the factory
--- scripts KISweep and KIPulse for voltages, by their descriptions in the reference manual
+-- scripts KISweep and KIPulse, by their descriptions in the reference manual
 -- (2600BS-901-01, "Factory scripts" and the command reference).
 local EXIT = "\1exit"
 
@@ -61,12 +61,18 @@ local function listed(start, stop, points, logarithmic)
   return out
 end
 
+-- What differs between sourcing a voltage and a current.
+local VOLTS = {func = "OUTPUT_DCVOLTS", list = "listv", limit = "limiti", level = "levelv",
+               range = "rangev", autorange = "autorangev", measure = "i"}
+local AMPS = {func = "OUTPUT_DCAMPS", list = "listi", limit = "limitv", level = "leveli",
+              range = "rangei", autorange = "autorangei", measure = "v"}
+
 -- A sweep of the trigger model. `timing` is nil for levels that are held, else the period timer, the
 -- measure timer and the width timer, which start when `begin` comes.
-local function arm(smu, levels, points, limit, buffer, timing, begin)
+local function arm(kind, smu, levels, points, limit, buffer, timing, begin)
   local t = smu.trigger
-  t.source.listv(levels)
-  t.source.limiti = limit
+  t.source[kind.list](levels)
+  t.source[kind.limit] = limit
   t.source.action = smu.ENABLE
   t.source.stimulus = timing and timing[1].EVENT_ID or 0
   t.measure.stimulus = timing and timing[2].EVENT_ID or 0
@@ -74,7 +80,7 @@ local function arm(smu, levels, points, limit, buffer, timing, begin)
   t.endpulse.action = timing and smu.SOURCE_IDLE or smu.SOURCE_HOLD
   t.endsweep.action = smu.SOURCE_IDLE
   t.measure.action = buffer and smu.ENABLE or smu.DISABLE
-  if buffer then t.measure.i(buffer) end
+  if buffer then t.measure[kind.measure](buffer) end
   t.arm.count, t.arm.stimulus, t.count = 1, 0, points
   if timing then
     timing[1].stimulus = begin
@@ -83,12 +89,12 @@ local function arm(smu, levels, points, limit, buffer, timing, begin)
   end
 end
 
-local function sweep(smu, levels, stime, points)
-  smu.source.func = smu.OUTPUT_DCVOLTS
+local function sweep(kind, smu, levels, stime, points)
+  smu.source.func = smu[kind.func]
   smu.source.delay = stime
   smu.nvbuffer1.clear()
   smu.nvbuffer1.collectsourcevalues, smu.nvbuffer1.collecttimestamps = 1, 1
-  arm(smu, levels, points, smu.source.limiti, smu.nvbuffer1)
+  arm(kind, smu, levels, points, smu.source[kind.limit], smu.nvbuffer1)
   smu.source.output = smu.OUTPUT_ON
   smu.trigger.initiate()
   waitcomplete()
@@ -96,18 +102,30 @@ local function sweep(smu, levels, stime, points)
 end
 
 function SweepVLinMeasureI(smu, startv, stopv, stime, points)
-  sweep(smu, listed(startv, stopv, points), stime, points)
+  sweep(VOLTS, smu, listed(startv, stopv, points), stime, points)
 end
 
 function SweepVLogMeasureI(smu, startv, stopv, stime, points)
-  sweep(smu, listed(startv, stopv, points, true), stime, points)
+  sweep(VOLTS, smu, listed(startv, stopv, points, true), stime, points)
 end
 
 function SweepVListMeasureI(smu, vlist, stime, points)
-  sweep(smu, vlist, stime, points)
+  sweep(VOLTS, smu, vlist, stime, points)
 end
 
-local function configure(smu, bias, levels, limit, ton, toff, points, buffer, tag)
+function SweepILinMeasureV(smu, starti, stopi, stime, points)
+  sweep(AMPS, smu, listed(starti, stopi, points), stime, points)
+end
+
+function SweepILogMeasureV(smu, starti, stopi, stime, points)
+  sweep(AMPS, smu, listed(starti, stopi, points, true), stime, points)
+end
+
+function SweepIListMeasureV(smu, ilist, stime, points)
+  sweep(AMPS, smu, ilist, stime, points)
+end
+
+local function configure(kind, smu, bias, levels, limit, ton, toff, points, buffer, tag)
   if smu == nil then return false, "Argument Error: smu is not specified" end
   if type(tag) ~= "number" then return false, "Argument Error: tag is not a number" end
   if points < 1 then return false, "Argument Error: points is less than 1" end
@@ -118,34 +136,37 @@ local function configure(smu, bias, levels, limit, ton, toff, points, buffer, ta
   end
   local top = math.abs(bias)
   for _, level in ipairs(levels) do top = math.max(top, math.abs(level)) end
-  if smu.source.autorangev == 0 and top > smu.source.rangev * 1.01 then
+  if smu.source[kind.autorange] == 0 and top > smu.source[kind.range] * 1.01 then
     return false, "Argument Error: a level is beyond the source range"
   end
   tests[tag] = {
-    smu = smu, bias = bias, levels = levels, limit = limit, ton = ton, toff = toff,
+    kind = kind, smu = smu, bias = bias, levels = levels, limit = limit, ton = ton, toff = toff,
     points = points, buffer = buffer, aperture = aperture,
   }
   return true, "Success"
 end
 
-function ConfigPulseVMeasureI(smu, bias, level, limit, ton, toff, points, buffer, tag)
-  return configure(smu, bias, listed(level, level, points), limit, ton, toff, points, buffer, tag)
-end
-
-function ConfigPulseVMeasureISweepLin(smu, bias, start, stop, limit, ton, toff, points, buffer, tag)
-  return configure(smu, bias, listed(start, stop, points), limit, ton, toff, points, buffer, tag)
-end
-
-function ConfigPulseVMeasureISweepLog(smu, bias, start, stop, limit, ton, toff, points, buffer, tag)
-  local levels = listed(start, stop, points, true)
-  return configure(smu, bias, levels, limit, ton, toff, points, buffer, tag)
+for name, kind in pairs({PulseVMeasureI = VOLTS, PulseIMeasureV = AMPS}) do
+  everything["Config" .. name] = function(smu, bias, level, limit, ton, toff, points, buffer, tag)
+    local levels = listed(level, level, points)
+    return configure(kind, smu, bias, levels, limit, ton, toff, points, buffer, tag)
+  end
+  for suffix, logarithmic in pairs({SweepLin = false, SweepLog = true}) do
+    everything["Config" .. name .. suffix] =
+      function(smu, bias, start, stop, limit, ton, toff, points, buffer, tag)
+        local levels = listed(start, stop, points, logarithmic)
+        return configure(kind, smu, bias, levels, limit, ton, toff, points, buffer, tag)
+      end
+  end
 end
 
 local function prepared(tag, first, begin)
   local test = tests[tag]
   if test == nil then return nil, "Argument Error: tag is not configured" end
-  if test.smu.source.output ~= test.smu.OUTPUT_ON then
-    return nil, "Error: the output is off"
+  local smu = test.smu
+  if smu.source.output ~= smu.OUTPUT_ON then return nil, "Error: the output is off" end
+  if smu.source.func ~= smu[test.kind.func] then
+    return nil, "Error: the source function is another one"
   end
   local timing = {}
   for k = 1, 3 do
@@ -158,9 +179,9 @@ local function prepared(tag, first, begin)
   timing[1].passthrough = true
   timing[2].delay = math.max(test.ton - test.aperture - OVERHEAD_S, 0)
   timing[3].delay = test.ton
-  test.smu.source.levelv = test.bias
-  arm(test.smu, test.levels, test.points, test.limit, test.buffer, timing,
-      begin or test.smu.trigger.ARMED_EVENT_ID)
+  smu.source[test.kind.level] = test.bias
+  arm(test.kind, smu, test.levels, test.points, test.limit, test.buffer, timing,
+      begin or smu.trigger.ARMED_EVENT_ID)
   return test
 end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil_sim.virtual_bench.engine import Reading, Sweep
+from hil_sim.virtual_bench.terminal import NO_CURRENT_A
 from hil_sim.virtual_bench.tsp.attributes import (
+    CONFLICT,
     TOO_BIG,
     TOO_BIG_FOR_RANGE,
     Attribute,
@@ -44,7 +47,7 @@ class SweepModel:
         self.events = tuple(new() for _ in _EVENT_NAMES)
         self.attributes = Attributes(self.owner, _TABLE, lambda _: None)
         self.levels: NDArray[np.float64] = np.zeros(1)
-        self.kind = ""
+        self.kind, self.of_current = "", False
         self.targets: list[ReadingBuffer] = []
         self._buffers: dict[int, ReadingBuffer] = {}
         self.armed: Sweep | None = None
@@ -53,7 +56,7 @@ class SweepModel:
         """Return to the defaults."""
         self.attributes.reset()
         self.levels = np.zeros(1)
-        self.kind, self.targets = "", []
+        self.kind, self.targets, self.of_current = "", [], False
 
     def know(self, buffer: ReadingBuffer) -> None:
         """Let scripts name a buffer."""
@@ -76,50 +79,72 @@ class SweepModel:
 
     # Levels.
 
-    def _list(self, values: Any) -> None:
+    def _list(self, current: bool, values: Any) -> None:
         levels = np.array(list(values.values()), dtype=np.float64)
         if levels.size > _MAX_POINTS:
             self.owner.post_error(-225, "Out of memory")
             return
-        self._take(levels)
+        self._take(current, levels)
 
-    def _linear(self, start: float, stop: float, points: float) -> None:
-        self._take(np.linspace(start, stop, int(points)))
+    def _linear(self, current: bool, start: float, stop: float, points: float) -> None:
+        self._take(current, np.linspace(start, stop, int(points)))
 
-    def _log(self, start: float, stop: float, points: float, asymptote: float = 0.0) -> None:
-        self._take(asymptote + np.geomspace(start - asymptote, stop - asymptote, int(points)))
+    def _log(self, current: bool, start: float, stop: float, points: float,
+             asymptote: float = 0.0) -> None:  # fmt: skip
+        levels = asymptote + np.geomspace(start - asymptote, stop - asymptote, int(points))
+        self._take(current, levels)
 
-    def _take(self, levels: NDArray[np.float64]) -> None:
-        top = self.smu.meter.ranges_v[-1] * self.smu.meter.overrange
+    def _take(self, current: bool, levels: NDArray[np.float64]) -> None:
+        ranges = self.smu.meter.ranges_a if current else self.smu.meter.ranges_v
+        top = ranges[-1] * self.smu.meter.overrange
         if not levels.size or np.abs(levels).max() > top:
             self.owner.post_error(TOO_BIG, "Parameter too big")
             return
-        self.levels = levels
+        self.levels, self.of_current = levels, current
 
     # Running.
+
+    def _fits(self, levels: NDArray[np.float64]) -> bool:
+        """Whether the source range holds the levels; an automatic one is made to."""
+        smu = self.smu
+        meter, top = smu.meter, float(np.abs(levels).max())
+        if self.of_current:
+            auto, full = smu.attributes["source.autorangei"], smu.attributes["source.rangei"]
+            return bool(auto) or top <= full * meter.overrange
+        if smu.attributes["source.autorangev"]:
+            found = meter.range_for(top, meter.ranges_v)
+            smu.terminal.range_v = meter.ranges_v[-1] if found is None else found
+        return top <= smu.terminal.range_v * meter.overrange
 
     def initiate(self) -> None:
         """Arm the sweep; it runs when somebody waits for it."""
         a, smu = self.attributes, self.smu
         count = int(a["count"])
         drives = bool(a["source.action"])
-        levels = np.resize(self.levels, count) if drives else np.full(count, smu.terminal.level_v)
-        if drives and smu.attributes["source.autorangev"]:
-            full = smu.meter.range_for(float(np.abs(levels).max()), smu.meter.ranges_v)
-            smu.terminal.range_v = smu.meter.ranges_v[-1] if full is None else full
-        elif drives and np.abs(levels).max() > smu.terminal.range_v * smu.meter.overrange:
+        current = smu.terminal.sources_current
+        held = smu.terminal.level_a if current else smu.terminal.level_v
+        levels = np.resize(self.levels, count) if drives else np.full(count, held)
+        if drives and self.of_current != current:
+            self.owner.post_error(CONFLICT, "Settings conflict")
+            return
+        if drives and not self._fits(levels):
             self.owner.post_error(TOO_BIG_FOR_RANGE, "Value too big for range")
             return
         for buffer in self.targets:
             buffer.start()
         start_s = self.owner.bench.clock_ns * 1e-9
         limit = a["source.limiti"] or smu.attributes["source.limiti"]
+        limit_v = a["source.limitv"] or smu.attributes["source.limitv"]
+        idle_v, idle_a = smu.attributes["source.levelv"], smu.attributes["source.leveli"]
+        if current:
+            idle_v = math.copysign(limit_v, idle_a) if idle_a else 0.0
+            limit = max(abs(idle_a), NO_CURRENT_A)
         self.armed = Sweep(
             smu.terminal, levels, int(a["arm.count"]),
             (int(a["arm.stimulus"]), int(a["source.stimulus"]), int(a["measure.stimulus"]),
              int(a["endpulse.stimulus"])),
             self.events, lambda reading: self._store(reading, start_s),
-            idle_v=smu.attributes["source.levelv"],
+            idle_v=idle_v, idle_a=idle_a, limit_v=limit_v if current else None,
             end_idle=drives and a["endpulse.action"] == 0,
             measures=a["measure.action"] != 0 and bool(self.targets),
             asynchronous=a["measure.action"] == 2,
@@ -156,11 +181,11 @@ class SweepModel:
         build, a = self.owner.object, self.attributes
         layers: dict[str, dict[str | int, Any]] = {
             "arm": {}, "endpulse": {}, "endsweep": {},
-            "source": {
-                "listv": self._list, "linearv": self._linear, "logv": self._log,
-            },
-            "measure": {},
+            "source": {}, "measure": {},
         }  # fmt: skip
+        for letter, current in (("v", False), ("i", True)):
+            for name, put in (("list", self._list), ("linear", self._linear), ("log", self._log)):
+                layers["source"][name + letter] = partial(put, current)
         for kind in ("i", "v", "iv", "r", "p"):
             layers["measure"][kind] = partial(self._measures, kind)
         for layer in ("arm", "source", "measure", "endpulse"):
