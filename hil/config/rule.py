@@ -53,14 +53,12 @@ class ManhattanTable(Table):
 
 
 class ThresholdTable(Table):
-    """Threshold learning of ternary weights, see the learner.
+    """Threshold learning of ternary weights: one level where |Σ x·δ| is beyond ``threshold``.
 
-    A weight moves by one level where the mean gradient of ``batch`` samples is beyond
-    ``threshold``. ``margin`` multiplies the measured pulses that switch a device.
+    ``margin`` multiplies the measured pulses that switch a device.
     """
 
-    threshold: Positive = 0.02
-    batch: Count = 32
+    threshold: Positive = 32.0
     margin: Annotated[float, Field(ge=1.0, le=10.0)] = 1.5
 
 

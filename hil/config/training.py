@@ -250,23 +250,26 @@ init_spread = 0.2            # largest initial weight, as a share of the window
 bias = true
 
 [rule]
-method = "M3"            # M1 both directions, M2 fixed reference, M3 potentiation, M3' depression
+method = "M3"            # M1 both directions, M2 fixed reference, M3 potentiation, M3' depression,
+                         # M3c M3 whose devices take turns; "manhattan", "tiki-taka", "float", ...
 trigger = "T3"           # T1 product threshold, T2 two thresholds, T3 stochastic coincidence
 dead_zone = 0.05         # smaller errors give no pulse
 slots = 1                # pulse slots per sample
 # max_slots = 16         # use more slots where a probability would exceed 1
+# rate = "column"        # measure what a pulse does in every column, not once per array
 # rule = "my_package.rules:MyRule"   # your own class with slots(x, delta, rng)
 
-[refresh]                # only for M3 and M3'
+[refresh]                # only for M3, M3' and M3c
 every = 100              # samples
 threshold = 0.5          # share of the window that the further device has used ...
 floor = 0.2              # ... and the nearer one, for a refresh to pay
-mode = "open-loop"       # or "write-verify"
+mode = "open-loop"       # or "write-verify", which reads and corrects
+# exchange_every = 5     # M3c: samples between two exchanges of a column pair
 
 [schedule]
 epochs = 20
 eta = 0.143
-decay = 0.85             # eta * decay^epoch
+decay = 0.85             # eta * decay^epoch; or kind = "linear" / "cosine" with final = 0.1
 
 [characterise]
 devices = 8

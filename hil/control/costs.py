@@ -84,14 +84,12 @@ class CostMeter:
         for backend, start in self._start.items():
             pulses.append(backend.ledger.selected() - start.selected())
             half.append(np.maximum(backend.ledger.half_selected() - start.half_selected(), 0))
-            for lines in ("row_reads", "col_reads"):
-                now, then = getattr(backend.ledger, lines), getattr(start, lines)
-                reads += int((now.astype(np.int64) - then).sum())
+            reads += _line_reads(backend.ledger) - _line_reads(start)
         devices = sum(_devices(layer) for layer in self._matrices)
         return Costs(
-            devices, write_pulses, refresh_pulses, write_pulses / devices,
-            refresh_pulses / devices, int(max(p.max() for p in pulses)),
-            int(sum(h.sum() for h in half)), int(max(h.max() for h in half)), reads,
+            devices, write_pulses, refresh_pulses, write_pulses / max(devices, 1),
+            refresh_pulses / max(devices, 1), int(max((p.max() for p in pulses), default=0)),
+            int(sum(h.sum() for h in half)), int(max((h.max() for h in half), default=0)), reads,
             self._selected_joule, self._energy_joule,
         )  # fmt: skip
 
@@ -107,6 +105,10 @@ class _Exposure:
     @classmethod
     def of(cls, ledger: Ledger) -> _Exposure:
         return cls(ledger.selected_v2s.copy(), ledger.v2s(), ledger.g_last_siemens.copy())
+
+
+def _line_reads(ledger: Ledger) -> int:
+    return int(ledger.row_reads.sum(dtype=np.int64) + ledger.col_reads.sum(dtype=np.int64))
 
 
 def _devices(layer: SynapseArray) -> int:

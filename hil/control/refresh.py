@@ -36,6 +36,8 @@ from hil.learning.methods import Method
 from hil.program import BoolArray, FloatArray, Phase
 
 Counts = NDArray[np.int64]
+#: Refreshes in a row after which a pair that is still due is left alone: its devices do not move.
+MOST_IN_A_ROW = 4
 #: Share of the difference that the first pass of write-verify aims at: an overshoot is made up for
 #: on the other device, which uses up range.
 FIRST_AIM = 0.85
@@ -102,13 +104,19 @@ class Refresh:
             for j in range(layer.n_outputs)
         ]
         self._turn = 0
+        self._in_a_row = {
+            layer: np.zeros((layer.n_inputs, layer.n_outputs), dtype=np.int64) for layer in layers
+        }
 
     def run(self) -> Refreshed:
         """Refresh all layers now; return what was done."""
         done = Refreshed()
         for group in self._groups:
             read = [shares(layer) for layer, _ in group]
-            due = [self._due(plus, minus) for plus, minus in read]
+            due = [
+                self._due(plus, minus) & self._moves(layer, plus, minus)
+                for (layer, _), (plus, minus) in zip(group, read, strict=True)
+            ]
             done += self._group(group, read, due)
         return done
 
@@ -163,6 +171,13 @@ class Refresh:
         due: BoolArray = (far > self.threshold) & (near > self.floor)
         return due
 
+    def _moves(self, layer: SynapseArray, plus: FloatArray, minus: FloatArray) -> BoolArray:
+        """Return which pairs were not due all the time; a device that is stuck is not worn out."""
+        in_a_row = self._in_a_row[layer]
+        in_a_row[...] = np.where(self._due(plus, minus), in_a_row + 1, 0)
+        moves: BoolArray = in_a_row <= MOST_IN_A_ROW
+        return moves
+
     def _group(
         self,
         group: list[tuple[SynapseArray, ResponseCurve]],
@@ -202,15 +217,19 @@ class Refresh:
     def _reset_counts(
         self, curve: ResponseCurve, u: tuple[FloatArray, FloatArray], due: BoolArray
     ) -> tuple[Counts, Counts]:
-        """Return the pulses that take both devices of the pairs to their end of the range."""
-        high = starts_high(self.method)
-        plus, minus = (
-            np.where(due, raise_counts(curve, side, self.margin), 0)
-            if high
-            else np.where(due, -reset_counts(curve, side, self.margin), 0)
-            for side in u
-        )
-        return plus, minus
+        """Return the pulses that take both devices of the pairs to their end of the range.
+
+        With write-verify a device that is there already, by its reading, gets none.
+        """
+        counts = []
+        for side in u:
+            if starts_high(self.method):
+                pulses, away = raise_counts(curve, side, self.margin), curve.high - side
+            else:
+                pulses, away = -reset_counts(curve, side, self.margin), side - curve.low
+            step = curve.step_up if self.mode == "write-verify" else -np.inf
+            counts.append(np.where(due & (away > step), pulses, 0))
+        return counts[0], counts[1]
 
     def _first_counts(
         self, curve: ResponseCurve, target: FloatArray, due: BoolArray

@@ -249,7 +249,7 @@ def measure_response(
 
 
 def measure_columns(array: SynapseArray, pulses: int) -> ColumnSteps:
-    """Measure what a pulse does in every column, relative to the mean of all columns.
+    """Measure the mean step of a pulse in every column, in siemens.
 
     All devices of the pairs get ``pulses`` potentiation pulses and then as many depression pulses,
     and are read before, between and after. They should be at their lower end before and are left
@@ -271,14 +271,10 @@ def measure_columns(array: SynapseArray, pulses: int) -> ColumnSteps:
     if not erases(array.context):
         array.program_pairs(-counts, -counts)
         down = [before - after for before, after in zip(levels[1], columns(), strict=True)]
-    relative = []
-    for sides in (up, down):
-        mean = float(np.mean(sides))
-        worst = float(np.min(sides))
-        if not worst > 0.0:
-            raise BackendError(
-                f"{pulses} pulses changed the mean conductance of a column by {worst:.3g} S; "
-                "a rate per column needs a step above 0"
-            )
-        relative += [side / mean for side in sides]
-    return ColumnSteps(*relative)
+    worst = float(np.min([*up, *down]))
+    if not worst > 0.0:
+        raise BackendError(
+            f"{pulses} pulses changed the mean conductance of a column by {worst:.3g} S; "
+            "a rate per column needs a step above 0"
+        )
+    return ColumnSteps(*(side / pulses for side in (*up, *down)))

@@ -129,7 +129,7 @@ class Trainer:
             RuleError: a rule returned something that cannot be turned into pulses.
         """
         history = TrainingHistory()
-        meter = CostMeter(self.learner.network.matrices)
+        meter = CostMeter(self.learner.matrices)
         for epoch, order in enumerate(self.orders):
             metrics = self._epoch(epoch, order)
             meter.mark()

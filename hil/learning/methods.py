@@ -50,11 +50,11 @@ class RatedRule(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColumnSteps:
-    """Measured step of a pulse in every column, relative to the array's mean step.
+    """Measured mean step of a pulse in every column, all in one unit, e.g. siemens.
 
     Attributes:
         up_plus, up_minus: (n_outputs,) potentiation in the columns of G⁺ and of G⁻.
-        down_plus, down_minus: the same of depression.
+        down_plus, down_minus: the same of depression, positive.
     """
 
     up_plus: FloatArray
@@ -68,18 +68,27 @@ class ColumnSteps:
         down = (self.down_plus + self.down_minus) / 2
         return ColumnSteps(up, up, down, down)
 
-    def of(self, method: Method) -> tuple[FloatArray, FloatArray]:
-        """Return (n_outputs,) relative steps of a coincidence for δ > 0 and for δ < 0."""
+    def relative(self, method: Method) -> tuple[FloatArray, FloatArray]:
+        """Return (n_outputs,) steps of a coincidence for δ > 0 and for δ < 0 over their mean.
+
+        Raises:
+            ConfigError: a step is not above 0.
+        """
         sides = {(1, "plus"): self.up_plus, (1, "minus"): self.up_minus,
                  (-1, "plus"): self.down_plus, (-1, "minus"): self.down_minus}  # fmt: skip
-        if method == "M2":
-            return self.up_plus, self.down_plus
-        larger, smaller = [], []
+        larger, smaller = np.zeros_like(self.up_plus), np.zeros_like(self.up_plus)
         for polarity, device in _PHASES[method]:
+            if device == "plus":  # this phase serves one sign of δ only
+                moved = larger if polarity > 0 else smaller
+                moved += sides[polarity, "plus"]
+                continue
             first, second = ("plus", "minus") if device == "same" else ("minus", "plus")
-            larger.append(sides[polarity, first])
-            smaller.append(sides[polarity, second])
-        return np.mean(larger, axis=0), np.mean(smaller, axis=0)
+            larger += sides[polarity, first]
+            smaller += sides[polarity, second]
+        if not (larger.min() > 0.0 and smaller.min() > 0.0):
+            raise ConfigError("a column's measured step is not above 0", field="rate")
+        mean = (larger.mean() + smaller.mean()) / 2
+        return larger / mean, smaller / mean
 
 
 class PairRule:
@@ -114,9 +123,7 @@ class PairRule:
         self._none = ClipCount()
         self._gains: tuple[FloatArray, FloatArray] | None = None
         if steps is not None:
-            up, down = steps.of(method)
-            if not (up.min(initial=np.inf) > 0.0 and down.min(initial=np.inf) > 0.0):
-                raise ConfigError("a column's measured step is not above 0", field="rate")
+            up, down = steps.relative(method)
             self._gains = 1.0 / up, 1.0 / down
 
     @property

@@ -9,6 +9,7 @@ from hil_sim.models.device import preset_text
 from hil.config.toml_file import validate_text
 from hil.config.training import Training
 from hil.control.placement import Site, build_network, layer_sizes, lines_needed
+from hil.control.training import train
 from hil.datasets.dataset import Dataset
 from hil.registry import backend_factory
 
@@ -80,3 +81,35 @@ def small_network(open_site, blobs):
         return build_network(training, blobs, sites)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def device_file(tmp_path_factory):
+    """Write the file of a device with another response or variation than the ideal one."""
+    folder = tmp_path_factory.mktemp("devices")
+
+    def make(name, *, states=N_STATES, nu=None, step_d2d=0.0):
+        text = preset_text("ideal").replace("states = 1024", f"states = {states}")
+        if nu is not None:
+            text = text.replace('model = "linear"', 'model = "exponential"')
+            text = text.replace(f"states = {states}", f"states = {states}\nnu = {nu}")
+        path = folder / f"{name}.toml"
+        path.write_text(f"{text}\n[variation]\nstep_d2d = {step_d2d}\n", encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def run_training(open_site):
+    """Train the network of a training file on arrays of its own; return network and result."""
+
+    def run(training, dataset, device, *, wrap=lambda backend: backend, **options):
+        sites = []
+        for k, size in enumerate(layer_sizes(training, dataset)):
+            site = open_site(*lines_needed(size), device=device, seed=(training.seed << 8) + k)
+            sites.append(Site(wrap(site.backend), site.op))
+        network = build_network(training, dataset, sites)
+        return network, train(training, dataset, network, **options)
+
+    return run

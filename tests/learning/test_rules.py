@@ -7,9 +7,9 @@ import pytest
 
 from hil.errors import ConfigError, RuleError
 from hil.learning.loading import load_rule
-from hil.learning.methods import METHODS, PairRule, RatedRule, step_per_coincidence
+from hil.learning.methods import METHODS, ColumnSteps, PairRule, RatedRule, step_per_coincidence
 from hil.learning.rule import UpdateRule, UpdateSlots, check_slots
-from hil.learning.schedule import ExponentialDecay
+from hil.learning.schedule import Annealing, ExponentialDecay
 from hil.learning.triggers import (
     MAX_SLOTS_PER_BLOCK,
     ProductThreshold,
@@ -206,6 +206,11 @@ def test_wrong_rule_output_is_named(slots, message):
         lambda: step_per_coincidence("M4", 1.0, 1.0),
         lambda: ExponentialDecay(0.0),
         lambda: ExponentialDecay(0.1, 1.5),
+        lambda: Annealing(0.1, 0),
+        lambda: Annealing(-0.1, 3),
+        lambda: Annealing(0.1, 3, 0.0),
+        lambda: Annealing(0.1, 3, 0.1, "square"),
+        lambda: PairRule("M3", ProductThreshold(0.1), steps=ColumnSteps(*np.zeros((4, 5)))),
     ],
 )
 def test_impossible_settings_are_refused(make):
@@ -217,6 +222,40 @@ def test_learning_rate_decays_by_epoch():
     schedule = ExponentialDecay(0.143, 0.85)
     assert schedule.rate(0) == 0.143
     assert schedule.rate(3) == pytest.approx(0.143 * 0.85**3)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_annealing_goes_from_eta_to_its_final_share(shape):
+    schedule = Annealing(0.2, 5, 0.1, shape)
+    rates = [schedule.rate(epoch) for epoch in range(5)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[-1] == pytest.approx(0.02)
+    assert rates[2] == pytest.approx(0.11)
+    assert rates == sorted(rates, reverse=True)
+    assert Annealing(0.2, 1, 0.1, shape).rate(0) == 0.2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rate_per_column_moves_every_column_by_eta_x_delta(method):
+    rng = np.random.default_rng(5)
+    relative = np.array([0.5, 1.0, 1.5, 0.8, 1.2])
+    # Columns of G+ step as `relative`, those of G- the other way round; down is half of up.
+    up, down, eta = 0.012, 0.006, 0.05
+    steps = ColumnSteps(up * relative, up * relative[::-1], down * relative, down * relative[::-1])
+    mean = step_per_coincidence(method, up, down)
+    trigger = StochasticCoincidence(eta, mean, max_slots=64)
+    rule = PairRule(method, trigger, steps=steps)
+    total, n = np.zeros((4, 5)), 4000
+    for _ in range(n):
+        for part in rule.slots(X, DELTA, rng):
+            size = up if part.polarity > 0 else down
+            for rows, plus, minus in zip(part.rows, part.plus, part.minus, strict=True):
+                pulse = plus * relative - minus * relative[::-1]
+                total += part.polarity * size * np.outer(rows, pulse)
+    expected = eta * np.outer(X, DELTA)
+    tolerance = 6 * np.sqrt(2 * mean * np.abs(expected).max() / n)
+    assert total / n == pytest.approx(expected, abs=tolerance)
+    assert trigger.clips.fraction == 0.0
 
 
 def test_every_method_makes_a_rule_with_a_rate():

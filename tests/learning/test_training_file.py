@@ -62,6 +62,68 @@ def test_scales_follow_the_depth_of_the_network():
         ("schema = 1\n[refresh]\nthreshold = 0.1\nfloor = 0.2\n", 4, "refresh.floor", "below"),
         ("schema = 1\n[refresh]\nevery = '100'\n", 3, "refresh.every", "integer"),
         ("schema = 1\nseed = true\n", 2, "seed", "integer"),
+        ("schema = 1\n[rule]\nmethod = 'M4'\n", 3, "rule.method", "M3c"),
+        (
+            "schema = 1\n[rule]\nmethod = 'M1'\n[rule.manhattan]\nbatch = 2\n",
+            4,
+            "rule.manhattan",
+            "does not use",
+        ),
+        ("schema = 1\n[rule]\nmethod = 'manhattan'\nslots = 2\n", 4, "rule.slots", "no trigger"),
+        (
+            "schema = 1\n[rule]\nmethod = 'float'\ndead_zone = 0.1\n",
+            4,
+            "rule.dead_zone",
+            "no trigger",
+        ),
+        (
+            "schema = 1\n[rule]\nmethod = 'manhattan'\n[rule.manhattan]\nbatch = 0\n",
+            5,
+            "rule.manhattan.batch",
+            "1",
+        ),
+        (
+            "schema = 1\n[rule]\nmethod = 'threshold'\n[rule.threshold]\nthreshold = 0.0\n",
+            5,
+            "rule.threshold.threshold",
+            "greater than 0",
+        ),
+        (
+            "schema = 1\n[rule]\nmethod = 'tiki-taka'\n[rule.tiki_taka]\ngamma = -1.0\n",
+            5,
+            "rule.tiki_taka.gamma",
+            "0",
+        ),
+        ("schema = 1\n[rule]\nmethod = 'tiki-taka'\nrule = 'a:B'\n", 4, "rule.rule", "no rule"),
+        ("schema = 1\n[rule]\nrule = 'a:B'\ntrigger = 'T3'\n", 4, "rule.trigger", "replaces"),
+        ("schema = 1\n[rule]\nrate = 'column'\nmean_step = 0.1\n", 3, "rule.rate", "mean_step"),
+        (
+            "schema = 1\n[rule]\nrate = 'column'\ntrigger = 'T1'\ntheta = 0.1\n",
+            3,
+            "rule.rate",
+            "no learning rate",
+        ),
+        (
+            "schema = 1\n[refresh]\nexchange_every = 5\n",
+            3,
+            "refresh.exchange_every",
+            "exchanges no devices",
+        ),
+        (
+            "schema = 1\n[refresh]\nmode = 'open-loop'\npasses = 2\n",
+            4,
+            "refresh.passes",
+            "does not read",
+        ),
+        ("schema = 1\n[refresh]\nthreshold = 1.5\n", 3, "refresh.threshold", "1"),
+        (
+            "schema = 1\n[rule]\nmethod = 'tiki-taka'\n[refresh]\nevery = 10\n",
+            5,
+            "refresh.every",
+            "no refresh",
+        ),
+        ("schema = 1\n[schedule]\nkind = 'cosine'\ndecay = 0.5\n", 4, "schedule.decay", "none"),
+        ("schema = 1\n[schedule]\nfinal = 0.5\n", 3, "schedule.final", "none"),
     ],
 )
 def test_a_wrong_training_file_says_line_field_and_what(tmp_path, text, line, field, message):
@@ -78,3 +140,22 @@ def test_paths_are_relative_to_the_training_file(tmp_path):
     path = tmp_path / "training.toml"
     path.write_text(MINIMAL, encoding="utf-8")
     assert load_training(path).beside("data") == tmp_path / "data"
+
+
+def test_the_refresh_of_m3c_exchanges_and_verifies_unless_told_otherwise():
+    text = MINIMAL + '[rule]\nmethod = "M3c"\n'
+    refresh = validate_text(text, Training).effective_refresh
+    assert (refresh.mode, refresh.exchange_every) == ("write-verify", 5)
+    told = validate_text(text + '[refresh]\nmode = "open-loop"\nexchange_every = 40\n', Training)
+    assert told.effective_refresh.mode == "open-loop"
+    assert told.effective_refresh.exchange_every == 40
+    plain = validate_text(MINIMAL, Training).effective_refresh
+    assert (plain.mode, plain.exchange_every) == ("open-loop", None)
+
+
+def test_the_schema_lists_every_method_and_its_settings():
+    schema = Training.model_json_schema()
+    methods = schema["$defs"]["RuleTable"]["properties"]["method"]["enum"]
+    assert {"M1", "M2", "M3", "M3'", "M3c", "float"} <= set(methods)
+    tables = {m.replace("-", "_") for m in methods if not m.startswith("M")} - {"float"}
+    assert tables <= set(schema["$defs"]["RuleTable"]["properties"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from hil.control.array import SynapseArray
 from hil.control.network import ArrayNetwork
 from hil.datasets.dataset import Dataset
 from hil.learning.triggers import ClipCount
@@ -64,9 +66,14 @@ class Learner(ABC):
             RunInterrupted: a stop was requested; the array is in the safe state.
         """
 
-    def finish(self) -> dict[str, float]:
+    def finish(self) -> dict[str, Any]:
         """Do what is left after the last sample of the last epoch; return what there is to note."""
         return {}
+
+    @property
+    def matrices(self) -> tuple[SynapseArray, ...]:
+        """Every matrix of pairs that is driven."""
+        return self.network.matrices
 
     @property
     def clips(self) -> ClipCount:

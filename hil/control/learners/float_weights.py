@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hil.control.array import SynapseArray
 from hil.control.baseline import classify, float_step
 from hil.control.learners.base import Learner
 from hil.control.network import ArrayNetwork
@@ -24,6 +25,11 @@ class FloatBackpropagation(Learner):
         super().__init__(network)
         self.weights: list[FloatArray] = []
         self.eta = 0.0
+
+    @property
+    def matrices(self) -> tuple[SynapseArray, ...]:
+        """None: nothing is driven."""
+        return ()
 
     def initialise(self, weights: Sequence[FloatArray]) -> int:
         """Take over the initial weights; no pulse is driven."""

@@ -1,4 +1,4 @@
-"""Learners that sum gradients over a batch in the controller, and then pulse devices one by one."""
+"""Learners that sum gradients in the controller, and then pulse devices one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hil.program import FloatArray
 
 
 class GradientSums(Learner):
-    """Reads forward and backward through the arrays and sums x·δ of ``batch`` samples per weight.
+    """Reads forward and backward through the arrays and sums x·δ of every weight.
 
     Args:
         network: on open arrays.
@@ -34,10 +34,12 @@ class GradientSums(Learner):
         self._samples += 1
         if self._samples % self.batch == 0:
             for k, total in enumerate(self._sums):
-                self.work.write += self.update(k, total / self.batch)
-                total[...] = 0.0
+                self.work.write += self.update(k, total)
         return output
 
     @abstractmethod
-    def update(self, k: int, gradient: FloatArray) -> int:
-        """Pulse layer ``k`` for a mean of x·δ (n_inputs, n_outputs); return the device pulses."""
+    def update(self, k: int, total: FloatArray) -> int:
+        """Pulse layer ``k`` for a sum of x·δ (n_inputs, n_outputs); return the device pulses.
+
+        What was used of the sum is set to 0, in place.
+        """

@@ -115,8 +115,7 @@ def make_learner(
 
         settings = table.threshold
         return ThresholdLearning(
-            network, curves, threshold=settings.threshold, batch=settings.batch,
-            margin=settings.margin,
+            network, curves, threshold=settings.threshold, margin=settings.margin
         )  # fmt: skip
     if table.method == "direct-gradient":
         from hil.control.learners.direct_gradient import DirectGradient

@@ -38,7 +38,8 @@ class Manhattan(GradientSums):
         """Bring the pairs to their initial weights around the middle of the window."""
         return initialise(self.network.layers, self.curves, "M1", weights)
 
-    def update(self, k: int, gradient: FloatArray) -> int:
+    def update(self, k: int, total: FloatArray) -> int:
         """Give every pair with a gradient one pulse on either device, row after row."""
-        sign = np.sign(gradient).astype(np.int64)
+        sign = np.sign(total).astype(np.int64)
+        total[...] = 0.0
         return self.network.layers[k].program_pairs(sign, -sign, phase=Phase.UPDATE)

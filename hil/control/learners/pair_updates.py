@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from hil.control.network import ArrayNetwork
 from hil.control.preparation import initialise
 from hil.control.refresh import Refresh, Refreshed
 from hil.control.response import ResponseCurve
+from hil.control.roles import ExchangingArray
 from hil.errors import ConfigError
 from hil.learning.methods import Method, RatedRule
 from hil.learning.rule import UpdateRule
@@ -102,6 +104,15 @@ class PairUpdates(Learner):
         output, pulses = self.network.learn(x, target, self.rules, self.rng)
         self.work.write += pulses
         return output
+
+    def finish(self) -> dict[str, Any]:
+        """Return the outputs whose pairs have exchanged their devices, per layer (M3c)."""
+        exchanged = [
+            np.flatnonzero(layer.exchanged).tolist()
+            for layer in self.network.layers
+            if isinstance(layer, ExchangingArray)
+        ]
+        return {"exchanged": exchanged} if exchanged else {}
 
     def _count(self, done: Refreshed) -> None:
         self.work.refresh += done.pulses

@@ -21,15 +21,17 @@ class ThresholdLearning(GradientSums):
     "Threshold learning algorithm for memristive neural network with binary switching behavior",
     Neural Networks 176, 106355 (2024): two well separated resistance states represent ternary
     weights, and a weight is updated when the gradient that back-propagation determines exceeds a
-    threshold. Read from its abstract only; the mean over a batch is ours. +1 has G⁺ at the upper
-    end of the range, −1 has G⁻ there, 0 neither. The controller knows the levels, so that a switch
-    needs no read.
+    threshold. Only its abstract was read. Here the gradient is the sum of x·δ over the samples
+    since the weight last moved: with the gradient of single samples or small batches the weights
+    of a neuron move all at once and do not settle.
+
+    +1 has G⁺ at the upper end of the range, −1 has G⁻ there, 0 neither. The controller knows the
+    levels, so that a switch needs no read. The learning rate has no part in it.
 
     Args:
         network: on open arrays whose devices can be depressed by pulses.
         curves: measured response, one per layer: how many pulses switch a device.
-        threshold: mean |x·δ| beyond which a weight moves.
-        batch: samples per update.
+        threshold: |Σ x·δ| beyond which a weight moves.
         margin: pulses of a switch as a multiple of those of a mean device.
 
     Raises:
@@ -42,10 +44,9 @@ class ThresholdLearning(GradientSums):
         curves: Sequence[ResponseCurve],
         *,
         threshold: float,
-        batch: int = 32,
         margin: float = 1.5,
     ) -> None:
-        super().__init__(network, batch)
+        super().__init__(network, 1)
         if any(erases(layer.context) for layer in network.layers):
             raise ConfigError(
                 "threshold learning switches single devices off, these need a block erase",
@@ -69,10 +70,14 @@ class ThresholdLearning(GradientSums):
             self.levels.append(level)
         return pulses
 
-    def update(self, k: int, gradient: FloatArray) -> int:
+    def update(self, k: int, total: FloatArray) -> int:
         """Switch one device of every pair whose gradient is beyond the threshold."""
+        beyond = np.abs(total) > self.threshold
+        if not beyond.any():
+            return 0
         before = self.levels[k]
-        move = np.where(np.abs(gradient) > self.threshold, np.sign(gradient), 0.0)
+        move = np.where(beyond, np.sign(total), 0.0)
+        total[beyond] = 0.0
         after = np.clip(before + move.astype(np.int64), -1, 1)
         self.levels[k] = after
         on, off = self._set[k], self._reset[k]

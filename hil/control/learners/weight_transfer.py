@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from hil.control.array import SynapseArray
 from hil.control.learners.base import Learner
 from hil.control.learners.float_weights import FloatBackpropagation
 from hil.control.network import ArrayNetwork
@@ -32,11 +35,16 @@ class WeightTransfer(FloatBackpropagation):
         self._written = False
 
     @property
+    def matrices(self) -> tuple[SynapseArray, ...]:
+        """Every matrix of pairs: they are written in the end."""
+        return self.network.matrices
+
+    @property
     def ready(self) -> bool:
         """Whether the weights are on the arrays."""
         return self._written
 
-    def finish(self) -> dict[str, float]:
+    def finish(self) -> dict[str, Any]:
         """Write all weights; return how many devices were written within the tolerance."""
         devices = within = cut = 0
         for layer, w in zip(self.network.layers, self.weights, strict=True):
