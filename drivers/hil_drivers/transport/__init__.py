@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hil_drivers.transport.replaying import ReplaySession
 from hil_drivers.transport.session import LinkSettings, Session
 from hil_drivers.transport.visa import VisaSession
-from hil_drivers.transport.wirelog import LoggedSession, ReplaySession, WireLog, load_wire_log
+from hil_drivers.transport.wirelog import LoggedSession, WireLog, load_wire_log
 
 
 def open_session(

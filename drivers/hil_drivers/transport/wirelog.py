@@ -1,4 +1,4 @@
-"""Wire logs: every exchange with every instrument in one file, and sessions that replay it."""
+"""Wire logs: every exchange with every instrument in one file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.errors import HilError, LinkError, LinkTimeout, StoreError
+from hil.errors import HilError, StoreError
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, BinaryType, Session
 
 
@@ -173,7 +172,7 @@ class LoggedSession:
             self._failed("write_binary", header, exc)
             raise
         self._log.add(self._instrument, "write_binary", sent=header, dtype=values.dtype.str,
-                      block=_text(values))  # fmt: skip
+                      block=block_text(values))  # fmt: skip
 
     def read(self, timeout_s: float = SHORT_TIMEOUT_S) -> str:
         """Read and log one reply."""
@@ -205,7 +204,7 @@ class LoggedSession:
             self._failed("query_binary", message, exc)
             raise
         self._log.add(self._instrument, "query_binary", sent=message, dtype=dtype,
-                      block=_text(values.astype(dtype)))  # fmt: skip
+                      block=block_text(values.astype(dtype)))  # fmt: skip
         return values
 
     def read_binary(
@@ -218,7 +217,7 @@ class LoggedSession:
             self._failed("read_binary", "", exc)
             raise
         self._log.add(self._instrument, "read_binary", dtype=dtype,
-                      block=_text(values.astype(dtype)))  # fmt: skip
+                      block=block_text(values.astype(dtype)))  # fmt: skip
         return values
 
     def clear(self) -> None:
@@ -235,7 +234,8 @@ class LoggedSession:
         self._inner.close()
 
 
-def _text(values: NDArray[Any]) -> str:
+def block_text(values: NDArray[Any]) -> str:
+    """Return an array's memory in base64."""
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
 
 
@@ -257,102 +257,3 @@ def load_wire_log(path: str | Path) -> dict[str, list[Exchange]]:
             raise StoreError(f"{path}:{number}: no line of a wire log: {exc}") from exc
         found.setdefault(exchange.instrument, []).append(exchange)
     return found
-
-
-class ReplaySession:
-    """Answers from recorded exchanges; any surplus, missing or different message is a LinkError."""
-
-    def __init__(self, address: str, exchanges: Iterable[Exchange]) -> None:
-        self.address = address
-        self.transactions = 0
-        self._left = list(exchanges)
-        self._at = 0
-
-    @classmethod
-    def of(cls, pairs: Sequence[tuple[str | None, str | NDArray[Any] | None]]) -> ReplaySession:
-        """Return a session of pairs (sent, reply): None = nothing sent, or no reply.
-
-        An array as the reply is a binary block of its dtype; ``("<clear>", None)`` a device clear.
-        """
-        exchanges = []
-        for n, (sent, reply) in enumerate(pairs):
-            if sent == "<clear>":
-                exchanges.append(Exchange(n, 0.0, "", "clear"))
-            elif reply is None:
-                exchanges.append(Exchange(n, 0.0, "", "write", sent=sent or ""))
-            else:
-                op, text = ("read", "") if sent is None else ("query", sent)
-                if isinstance(reply, str):
-                    exchanges.append(Exchange(n, 0.0, "", op, sent=text, reply=reply))
-                else:
-                    exchanges.append(Exchange(n, 0.0, "", f"{op}_binary", sent=text,
-                                              dtype=reply.dtype.str, block=_text(reply)))  # fmt: skip
-        return cls("replay", exchanges)
-
-    def finish(self) -> None:
-        """Check that everything recorded was used; LinkError naming the first that was not."""
-        if self._at < len(self._left):
-            rest = self._left[self._at]
-            raise LinkError(f"{len(self._left) - self._at} recorded exchanges were not used; "
-                            f"next is {rest.op} {rest.sent!r}", self.address)  # fmt: skip
-
-    def _next(self, op: str, sent: str = "") -> Exchange:
-        if self._at >= len(self._left):
-            raise LinkError(f"{op} {sent!r} is not in the recording, which has ended", self.address)
-        exchange = self._left[self._at]
-        if (exchange.op, exchange.sent) != (op, sent):
-            raise LinkError(f"{op} {sent!r} came where the recording has {exchange.op} "
-                            f"{exchange.sent!r} (exchange {exchange.n})", self.address)  # fmt: skip
-        self._at += 1
-        if op not in ("read", "read_binary", "clear"):
-            self.transactions += 1
-        if exchange.error:
-            timed_out = exchange.error.startswith(LinkTimeout.__name__)
-            raise (LinkTimeout if timed_out else LinkError)(exchange.error, self.address)
-        return exchange
-
-    def write(self, message: str, timeout_s: float = SHORT_TIMEOUT_S) -> None:
-        """Check one message against the recording."""
-        self._next("write", message)
-
-    def write_binary(
-        self, header: str, values: NDArray[Any], timeout_s: float = SHORT_TIMEOUT_S
-    ) -> None:
-        """Check one block against the recording."""
-        exchange = self._next("write_binary", header)
-        if exchange.block != _text(values):
-            raise LinkError(f"the block after {header!r} differs from the recording", self.address)
-
-    def read(self, timeout_s: float = SHORT_TIMEOUT_S) -> str:
-        """Return the recorded reply."""
-        return self._next("read").reply
-
-    def query(self, message: str, timeout_s: float = SHORT_TIMEOUT_S) -> str:
-        """Check the message and return the recorded reply."""
-        return self._next("query", message).reply
-
-    def query_binary(
-        self, message: str, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
-    ) -> NDArray[np.float64]:
-        """Check the message and return the recorded block."""
-        return self._block(self._next("query_binary", message), count)
-
-    def read_binary(
-        self, count: int, dtype: BinaryType, timeout_s: float = SHORT_TIMEOUT_S
-    ) -> NDArray[np.float64]:
-        """Return the recorded block."""
-        return self._block(self._next("read_binary"), count)
-
-    def _block(self, exchange: Exchange, count: int) -> NDArray[np.float64]:
-        values = np.frombuffer(base64.b64decode(exchange.block), dtype=exchange.dtype)
-        if len(values) != count:
-            raise LinkError(f"a block of {len(values)} numbers came, {count} were asked for",
-                            self.address)  # fmt: skip
-        return values.astype(np.float64)
-
-    def clear(self) -> None:
-        """Check that the recording has a device clear here."""
-        self._next("clear")
-
-    def close(self) -> None:
-        """Nothing to close."""
