@@ -53,18 +53,16 @@ def test_a_2450_sources_current() -> None:
 
 
 def test_a_2450_in_tsp_mode_is_refused() -> None:
-    with (
-        on_bench(client(KEITHLEY, "Keithley2450"), "keithley-2450", "1") as (bench, smu),
-    ):
-        smu.close()
-        bench.faults["dut"].language = "TSP"
-        with connected(client(KEITHLEY, "Keithley2450"), bench) as again:
-            assert not hasattr(again, "source")
+    driver = client(KEITHLEY, "Keithley2450")
+    with on_bench(driver, "keithley-2450", "1", language="TSP") as (_, smu):
+        assert not hasattr(smu, "source")
 
 
-def test_a_2400_is_measured_with() -> None:
-    with on_bench(client(KEITHLEY, "Keithley2400"), "keithley-2400", "1") as (bench, smu):
-        assert smu.get_idn()["model"] == "2400"
+@pytest.mark.parametrize("options", [{}, {"language": "SCPI2400"}], ids=["2400", "2450 as 2400"])
+def test_a_2400_is_measured_with(options: dict[str, str]) -> None:
+    emulated = "keithley-2450" if options else "keithley-2400"
+    with on_bench(client(KEITHLEY, "Keithley2400"), emulated, "1", **options) as (bench, smu):
+        assert smu.get_idn()["model"] in ("2400", "2450")
         smu.reset()
         smu.mode("VOLT")
         smu.compliancei(1e-3)

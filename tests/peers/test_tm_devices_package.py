@@ -47,6 +47,30 @@ def test_a_2600b_is_measured_with(model: str, channel: str) -> None:
         assert is_off(bench, channel)
 
 
+def test_a_2450_in_tsp_mode_is_measured_with() -> None:
+    with (
+        resistor_bench("keithley-2450", "1", language="TSP") as bench,
+        device(bench, "smu") as found,
+    ):
+        assert type(found).__name__ == "SMU2450"
+        smu = found.commands.smu
+        smu.source.func = smu.FUNC_DC_VOLTAGE
+        smu.source.ilimit.level = 1e-3
+        smu.source.level = SOURCE_V
+        smu.measure.func = smu.FUNC_DC_CURRENT
+        smu.measure.nplc = 0.1
+        smu.source.output = smu.ON
+        assert is_the_resistor(float(smu.measure.read()))
+        smu.measure.count = 5
+        smu.measure.read("defbuffer1")
+        buffers = found.get_buffers("defbuffer1.readings", "defbuffer1.sourcevalues")
+        assert is_the_resistor(buffers["defbuffer1.readings"][-1])
+        assert buffers["defbuffer1.sourcevalues"][-1] == pytest.approx(SOURCE_V, rel=1e-3)
+        assert found.expect_esr(0)
+        smu.source.output = smu.OFF
+        assert is_off(bench, "1")
+
+
 def test_a_2400_is_measured_with() -> None:
     with resistor_bench("keithley-2400", "1") as bench, device(bench, "smu") as smu:
         assert type(smu).__name__ == "SMU2400"
