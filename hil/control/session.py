@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 
 
 #: What a training records by default: per operation where there are millions of pulses.
-TRAINING_LEVELS: Final = dict.fromkeys(("forward", "backward", "update", "refresh"), "operation")
+TRAINING_LEVELS: Final = dict.fromkeys(
+    ("forward", "backward", "update", "refresh", "read"), "operation"
+)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,3 +114,18 @@ def run_training(open_site):
         return network, train(training, dataset, network, **options)
 
     return run
+
+
+@pytest.fixture
+def two_array_network(open_site, blobs):
+    """Place a small training's network with G+ and G- of every layer on two arrays."""
+
+    def make(training):
+        sites = []
+        for k, size in enumerate(layer_sizes(training, blobs)):
+            rows, cols = lines_needed(size, "two-arrays")
+            plus, minus = (open_site(rows, cols, seed=20 + 2 * k + side) for side in (0, 1))
+            sites.append(replace(plus, pairs="two-arrays", minus=minus.backend))
+        return build_network(training, blobs, sites)
+
+    return make

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from hil.config.toml_file import validate_text
 from hil.config.training import Training
-from hil.control.placement import build_network, layer_sizes, lines_needed
+from hil.control.placement import build_network
 from hil.control.preparation import initialise
 from hil.control.refresh import Refresh
 from hil.control.roles import ExchangingArray
@@ -134,14 +132,9 @@ def test_block_erase_exchanges_all_columns_in_one_go(small, open_site, blobs):
         assert np.median(np.abs(b - a)) / layer.weight_scale < 0.02
 
 
-def test_pairs_on_two_arrays_exchange_their_devices(small, open_site, blobs):
+def test_pairs_on_two_arrays_exchange_their_devices(small, two_array_network, blobs):
     training = small("M3c", epochs=6, refresh="exchange_every = 10")
-    sites = []
-    for k, size in enumerate(layer_sizes(training, blobs)):
-        rows, cols = lines_needed(size, "two-arrays")
-        plus, minus = (open_site(rows, cols, seed=20 + 2 * k + side) for side in (0, 1))
-        sites.append(replace(plus, pairs="two-arrays", minus=minus.backend))
-    network = build_network(training, blobs, sites)
+    network = two_array_network(training)
     result = train(training, blobs, network)
     assert result.history.test_accuracy >= 0.9
     assert result.history.total("reprogrammed_pairs") >= 72 * 6

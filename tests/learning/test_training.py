@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -188,18 +186,13 @@ def test_a_block_erase_programs_every_pair_of_the_block_again(small, open_site, 
         assert np.median(np.abs(layer.weights() - weights)) / layer.weight_scale < 0.05
 
 
-def test_pairs_on_two_arrays_learn_and_refresh(small, open_site, blobs):
+def test_pairs_on_two_arrays_learn_and_refresh(small, two_array_network, blobs):
     training = small("M3", epochs=6, refresh="every = 60\nthreshold = 0.2\nfloor = 0.05")
-    sites = []
-    for k, size in enumerate(layer_sizes(training, blobs)):
-        rows, cols = lines_needed(size, "two-arrays")
-        plus, minus = (open_site(rows, cols, seed=20 + 2 * k + side) for side in (0, 1))
-        sites.append(replace(plus, pairs="two-arrays", minus=minus.backend))
-    network = build_network(training, blobs, sites)
+    network = two_array_network(training)
     result = train(training, blobs, network)
     assert result.history.test_accuracy >= 0.9
     assert result.history.total("reprogrammed_pairs") > 0
-    assert all(site.minus.ledger.device_pulses > 0 for site in sites)
+    assert all(b.ledger.device_pulses > 0 for layer in network.layers for b in layer.backends)
 
 
 def test_methods_that_move_both_ways_have_no_refresh(small, small_network):

@@ -22,7 +22,7 @@ def train(
         typer.Option(
             "--level",
             help="What is recorded: full, operation or off [default: full, but operation for "
-            "forward, backward, update and refresh].",
+            "forward, backward, update, refresh and read].",
         ),
     ] = None,
     seed: Seed = None,
@@ -80,6 +80,13 @@ def train(
     clipped = max((e.clipped_fraction for e in history.epochs), default=0.0)
     if clipped > 0:
         output.say(f"up to {clipped:.2%} of the update probabilities of an epoch were cut to 1")
+    costs = history.costs
+    if costs is not None and costs.devices:
+        output.say(
+            f"{costs.write_pulses_per_device:.1f} write and {costs.refresh_pulses_per_device:.1f} "
+            f"refresh pulses per device, at most {costs.most_pulses_on_a_device} on one; "
+            f"{costs.half_selects} half-selects; about {costs.energy_joule:.3g} J"
+        )
     output.result(
         {
             "backend": trained.backend, "identity": trained.identity,
@@ -93,6 +100,6 @@ def train(
                 "write": history.total("write_pulses"),
                 "refresh": history.total("refresh_pulses"),
             },
-            "seconds": result.seconds, "epochs": history.epochs,
+            "costs": costs, "seconds": result.seconds, "epochs": history.epochs,
         }
     )  # fmt: skip
