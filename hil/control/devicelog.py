@@ -197,14 +197,16 @@ class DeviceLog:
         """Cut write blocks that would give more rows at once than is good for the memory."""
         piece = max(_PIECE_ROWS // self._n_cells, 1)
         read = READ
-        if not any(entry.n_steps > piece and entry.kind != read for entry in entries):
+        # A block that also reads keeps its readings together; its rows are few for each step.
+        if not any(e.n_steps > piece and e.kind != read and not e.n_read for e in entries):
             return entries, tickets, read_first
         cut: list[Driven] = []
         numbers: list[int] = []
         firsts: list[int] = []
         for entry, ticket, first in zip(entries, tickets, read_first.tolist(), strict=True):
             block, parts = entry.block, [entry]
-            if block is not None and entry.n_steps > piece and entry.kind != read:
+            long = entry.n_steps > piece and entry.kind != read and not entry.n_read
+            if block is not None and long:
                 times_s = np.cumsum(block.period_s * block.repeat)
                 parts = [
                     entry._replace(

@@ -16,6 +16,7 @@ from hil.measurement import Status
 DRIVE = 2
 COUNT_UNKNOWN = np.uint32(Status.COUNT_UNKNOWN)  # of a row's own pulses, never of a reading's
 _MAX_COUNT = 2**32 - 1
+WRITES = -2  # in place of a row that is read
 
 
 @njit(cache=True, nogil=True)
@@ -26,9 +27,10 @@ def survey(
 ) -> bool:  # fmt: skip
     """Look at distinct blocks, block ``b`` being steps ``firsts[b]`` to ``firsts[b + 1]``.
 
-    Writes the row that each step of a reading block reads at ``read_v``, or −1 when it is not
-    exactly one, and for each block how many device rows it gives at most. Returns False when a
-    repeat is more than a row's count can hold.
+    Writes the row that each step of a reading block, and each step of a writing block that selects
+    nothing, reads at ``read_v``, or −1 when it is not exactly one; WRITES for the steps that write;
+    and for each block how many device rows it gives at most. Returns False when a repeat is more
+    than a row's count can hold.
     """
     for b in range(kinds.size):
         most_rows[b] = 0
@@ -36,6 +38,7 @@ def survey(
             if kinds[b] == READ:
                 row_of_step[s] = _single_row(state, level_v, s, read_plus, read_v)
                 continue
+            row_of_step[s] = WRITES
             if repeat[s] == 0:
                 continue
             if repeat[s] > _MAX_COUNT:
@@ -50,6 +53,8 @@ def survey(
             for j in range(write_minus.size):
                 n_cols_hit += selected[s, write_minus[j]]
             most_rows[b] += n_rows_hit * n_cols_hit
+            if n_rows_hit + n_cols_hit == 0:
+                row_of_step[s] = _single_row(state, level_v, s, read_plus, read_v)
     return True
 
 
@@ -78,48 +83,84 @@ def derive(
     of them that waits, and the entry that gave it (−1: it was carried, or none waits).
     """
     kinds, blocks, t_ns, ops, phases, layers, read_first, read_stop, ends, flags = entries
-    r_step, r_line, r_current_a, r_status = readings
-    col_of_line = lines[4]
+    r_step = readings[0]
     g_siemens, owner = known
     row, col = out[4], out[5]
-    i_read_a, g1, g1_null, status = out[9], out[12], out[13], out[14]
     n, waits, newest = n_carried, 0, -1
     for k in range(n):
         owner[row[k], col[k]] = k
     for e in range(kinds.size):
         kind = kinds[e]
+        base, m = firsts[blocks[e]], read_first[e]
         if kind == READ:
-            base = firsts[blocks[e]]
-            for m in range(read_first[e], read_stop[e]):
-                i = row_of_step[base + r_step[m]]
-                j = col_of_line[r_line[m]]
-                if i < 0 or j < 0:
-                    continue
-                g = -r_current_a[m] / read_v
-                g_siemens[i, j] = g
-                k = owner[i, j]
-                if k >= 0:
-                    g1_null[k] = np.isnan(g)
-                    g1[k] = 0.0 if np.isnan(g) else g
-                    i_read_a[k] = r_current_a[m]
-                    status[k] |= r_status[m] & ~COUNT_UNKNOWN
+            while m < read_stop[e]:
+                _complete(row_of_step[base + r_step[m]], m, lines, readings, read_v, known, out)
+                m += 1
         else:
             _disown(waits, n, row, col, owner)
             waits, newest = n, -1
         if kind == FORGET:
             g_siemens[:] = np.nan
         elif kind in (WRITE, ERASE):
-            first, stop = firsts[blocks[e]], firsts[blocks[e] + 1]
-            n = _selected(kind == ERASE, t_ns[e], ops[e], phases[e], layers[e], first, stop, steps,
-                          lines, n, out)  # fmt: skip
-            _take_over(waits, n, flags[e], g_siemens, owner, out)
-            if n > waits:
-                newest = e
+            stop = firsts[blocks[e] + 1]
+            at, passed_ns = base, 0.0
+            while at < stop:
+                while m < read_stop[e] and row_of_step[base + r_step[m]] == WRITES:
+                    m += 1
+                until = base + r_step[m] if m < read_stop[e] else stop
+                if until > at:
+                    _disown(waits, n, row, col, owner)
+                    waits, newest = n, -1
+                    n, passed_ns = _selected(
+                        kind == ERASE, t_ns[e], passed_ns, ops[e], phases[e], layers[e], at, until,
+                        steps, lines, n, out,
+                    )  # fmt: skip
+                    _take_over(waits, n, flags[e], g_siemens, owner, out)
+                    if n > waits:
+                        newest = e
+                    at = until
+                while m < read_stop[e] and base + r_step[m] == at:
+                    _complete(row_of_step[at], m, lines, readings, read_v, known, out)
+                    m += 1
+                if at < stop and row_of_step[at] != WRITES:
+                    passed_ns += _lasts_s(at, steps) * 1e9
+                    at += 1
         if ends[e]:
             _disown(waits, n, row, col, owner)
             waits, newest = n, -1
     _disown(waits, n, row, col, owner)
     return n, waits, newest
+
+
+@njit(cache=True, nogil=True)
+def _complete(
+    i: int, m: int, lines: Any, readings: Any, read_v: float, known: Any, out: Any
+) -> None:
+    """Take reading ``m`` of row ``i`` as its device's conductance and complete the row it owns."""
+    _, r_line, r_current_a, r_status = readings
+    g_siemens, owner = known
+    i_read_a, g1, g1_null, status = out[9], out[12], out[13], out[14]
+    j = lines[4][r_line[m]]
+    if i < 0 or j < 0:
+        return
+    g = -r_current_a[m] / read_v
+    g_siemens[i, j] = g
+    k = owner[i, j]
+    if k >= 0:
+        g1_null[k] = np.isnan(g)
+        g1[k] = 0.0 if np.isnan(g) else g
+        i_read_a[k] = r_current_a[m]
+        status[k] |= r_status[m] & ~COUNT_UNKNOWN
+
+
+@njit(cache=True, nogil=True)
+def _lasts_s(s: int, steps: Any) -> float:
+    """Return how long step ``s`` takes with its repeats, in seconds."""
+    _, _, width_s, edge_s, _, repeat = steps
+    step_s = width_s[s, 0]
+    for k in range(1, width_s.shape[1]):
+        step_s = max(step_s, width_s[s, k])
+    return float((step_s + edge_s[s]) * repeat[s])
 
 
 @njit(cache=True, nogil=True)
@@ -131,23 +172,22 @@ def _disown(first: int, n: int, row: Any, col: Any, owner: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _selected(
-    erase: bool, t_ns: int, op: int, phase: int, layer: int, first: int, stop: int, steps: Any,
-    lines: Any, n: int, out: Any,
-) -> int:  # fmt: skip
-    """Append a row for every selected device of every step; return the number of rows now."""
-    state, level_v, width_s, edge_s, selected, repeat = steps
+    erase: bool, t_ns: int, passed_ns: float, op: int, phase: int, layer: int, first: int,
+    stop: int, steps: Any, lines: Any, n: int, out: Any,
+) -> tuple[int, float]:  # fmt: skip
+    """Append a row for every selected device of every step.
+
+    Returns the number of rows now and the nanoseconds that have passed since ``t_ns``.
+    """
+    state, level_v, width_s, _, selected, repeat = steps
     write_plus, write_minus, erase_plus, erase_minus, _ = lines
     out_t, out_op, out_phase, out_layer, row, col, out_v, out_width, count = out[:9]
     plus = erase_plus if erase else write_plus
     wide = width_s.shape[1] > 1
     n_cols = write_minus.size
-    passed_ns = 0.0
     for s in range(first, stop):
         start_ns = t_ns + np.int64(passed_ns)
-        step_s = width_s[s, 0]
-        for k in range(1, width_s.shape[1]):
-            step_s = max(step_s, width_s[s, k])
-        passed_ns += (step_s + edge_s[s]) * repeat[s] * 1e9
+        passed_ns += _lasts_s(s, steps) * 1e9
         if repeat[s] == 0:
             continue
         for i in range(plus.size):
@@ -167,7 +207,7 @@ def _selected(
                 row[n], col[n], out_v[n], out_width[n] = i, j, vp - vm, width
                 count[n] = repeat[s]
                 n += 1
-    return n
+    return n, passed_ns
 
 
 @njit(cache=True, nogil=True)

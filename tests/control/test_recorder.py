@@ -12,6 +12,7 @@ from hil.control.recorder import Recorder
 from hil.errors import StoreError
 from hil.geometry import ArrayGeometry
 from hil.operating import OperatingPoint
+from hil.phases.cells import as_reading_steps, joined
 from hil.phases.reading import read_rows
 from hil.phases.writing import program_counts, pulse_train
 from hil.program import Phase, PulseBlock
@@ -175,3 +176,35 @@ def test_a_count_that_a_row_cannot_hold_is_an_error_and_not_a_smaller_count(back
 def test_an_array_with_more_rows_than_a_run_can_name_is_refused():
     with pytest.raises(StoreError, match="up to 65535"):
         devicelog.DeviceLog(ArrayGeometry(70_000, 1), OP)
+
+
+def train_on(backend, row, col, pulses):
+    """Return pulses on one device with a read after each, in one block."""
+    one = [pulse(backend, row, col), as_reading_steps(read(backend, row, col), Phase.PROGRAM)]
+    return joined(one * pulses)
+
+
+def test_a_block_that_writes_and_reads_gives_the_rows_of_the_blocks_it_is_made_of(
+    backend, tmp_path
+):
+    found = []
+    for together in (False, True):
+        with (
+            OhmicBackend(np.full((3, 4), 10e-6)) as array,
+            make_run(tmp_path / str(together)) as folder,
+        ):
+            recorder = Recorder(folder)
+            if together:
+                record(recorder, array, train_on(array, 1, 2, 5))
+            else:
+                for n in range(5):
+                    record(recorder, array, pulse(array, 1, 2), ordinal=2 * n)
+                    record(recorder, array, read(array, 1, 2), ordinal=2 * n + 1)
+            recorder.flush()
+        rows = open_run(folder.path).pulses
+        found.append({name: rows[name].to_pylist() for name in ("row", "col", "v", "g0", "g1")})
+        steps = np.diff(rows["t_ns"].to_numpy())
+        assert (steps > 0).all()
+    assert len(found[0]["g1"]) == 5
+    assert None not in found[1]["g1"]
+    assert found[1] == found[0]
