@@ -145,6 +145,7 @@ class RigFactory(Calibrates):
         connect: Callable[[str], Session] | None = None, **options: Any,
     ) -> Rig:  # fmt: skip
         from hil_drivers.calibration.station import load_for
+        from hil_drivers.transport.latency import message_s
 
         ways = wires(station, array.name)
         if not station.instrument or not ways:
@@ -164,6 +165,7 @@ class RigFactory(Calibrates):
             connect or connector(tables, instruments, wire_log),
             limits=station.limits.limits(), triggers=triggers,
             g_max_siemens=station.drive.operating_point().g_max_siemens if station.drive else 0.0,
+            message_s={name: message_s(table.resource) for name, table in tables.items()},
             calibration=calibration, **options,
         )  # fmt: skip
 

@@ -203,6 +203,9 @@ class SourceInstrument(Instrument):
     not named stay off (floating where ``can_float``). Nothing is driven before ``start``.
     """
 
+    #: Messages of a run besides those of ``estimate`` when it waits for a trigger line.
+    follower_messages: ClassVar[int] = 0
+
     @abstractmethod
     def channel_capabilities(self, channel: str) -> ChannelCapabilities:
         """Return what the channel of the model found can do (widest limits before ``open``)."""
@@ -274,6 +277,7 @@ class SwitchMatrix(Instrument):
     crosspoint_pattern: ClassVar[str]  #: regular expression of one crosspoint
     settle_s: ClassVar[float]  #: time of one closure or opening, from the manual
     parallel_moves: ClassVar[bool] = False  #: relays of one command move together
+    messages_per_move: ClassVar[int] = 1  #: of a :meth:`route`, read back included
 
     _in_grammar: frozenset[str] = frozenset()  # crosspoints that were checked
 

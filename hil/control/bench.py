@@ -53,6 +53,9 @@ class Planning(Protocol):
     def preview(self, programme: Iterable[PulseBlock]) -> list[str]:
         """Return the plan in lines; nothing is driven. Raises LimitError."""
 
+    def predicted_s(self, programme: Iterable[PulseBlock]) -> float:
+        """Return the time in seconds that the plan predicts. Raises LimitError."""
+
 
 class Bench(Protocol):
     """A virtual bench that is up."""

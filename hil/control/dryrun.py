@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hil.backend import Backend
 from hil.capabilities import Capabilities
+from hil.control.bench import Planning
 from hil.geometry import ArrayGeometry, PortLines
 from hil.ledger import Ledger
 from hil.procedure import ArrayContext, Procedure
@@ -281,7 +282,10 @@ def forecast_static(
 ) -> Forecast:
     """Return what a static protocol would do; see :func:`check_and_count`."""
     exposure = check_and_count(procedure, context, backend, progress)
-    return Forecast(procedure.name, procedure.kind, False, exposure.numbers(), {}, {}, (),
+    numbers = exposure.numbers()
+    if isinstance(backend, Planning):  # it knows its relays and messages; one time for all to show
+        numbers["seconds"] = backend.predicted_s(procedure.programme(context))
+    return Forecast(procedure.name, procedure.kind, False, numbers, {}, {}, (),
                     exposure.selected, exposure.half_selected)  # fmt: skip
 
 

@@ -85,6 +85,7 @@ class Keithley2600B(SourceInstrument):
     models: ClassVar[str] = r"26(0[124]|1[124]|3[456])[AB]"
     Settings = Settings
     notices_reset: ClassVar[bool] = True  # it loses its script
+    follower_messages: ClassVar[int] = 1  # armed and finished are asked for apart
 
     _line_hz = 50.0
     _run = 0
@@ -205,8 +206,7 @@ class Keithley2600B(SourceInstrument):
             known.n_segments = len(lowering.plan_segments(
                 known.delivered, SOFTWARE_START, same_period=self._same_period))  # fmt: skip
         steps = next(iter(programs.values()))
-        overhead_s = models.capabilities(self.model, self._line_hz).overhead_s
-        run_s = steps.duration_s + overhead_s + 5e-3 * known.n_segments
+        run_s = steps.duration_s + models.SEGMENT_S * known.n_segments
         note = f"{steps.n_pulses} pulses in {known.n_segments} sweeps"
         return RunEstimate(1, run_s, True, note)
 

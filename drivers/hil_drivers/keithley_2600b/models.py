@@ -16,6 +16,8 @@ from hil_drivers.steps import ChannelCapabilities
 
 #: Time between the end of a measurement's aperture and the end of its pulse.
 MEASURE_MARGIN_S: Final = 60e-6
+#: Set-up of a sweep by the script, a planning value.
+SEGMENT_S: Final = 1e-3
 MIN_NPLC: Final = 0.001
 MAX_NPLC: Final = 25.0
 #: 6 1/2 digits: 1 pA on the 1 uA range, which reads to 102 % (specifications, measurement).
@@ -78,7 +80,7 @@ def capabilities(model: str, line_hz: float) -> ChannelCapabilities:
         max_readings=140_000,
         min_period_s=100e-6,
         min_measured_s=MIN_NPLC / line_hz + MEASURE_MARGIN_S,
-        overhead_s=20e-3,
+        overhead_s=SEGMENT_S,
         counts_a=COUNTS_A,
         overrange_a=1.02,
         single_precision=True,

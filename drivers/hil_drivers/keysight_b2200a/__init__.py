@@ -26,6 +26,7 @@ class KeysightB2200A(RelayMatrix):
     models: ClassVar[str] = r"B220[01]A|E5250A"
     crosspoint_pattern: ClassVar[str] = r"[0-4](0[1-9]|1[0-4])(0[1-9]|[1-3][0-9]|4[0-8])"
     settle_s: ClassVar[float] = 20e-3
+    messages_per_move: ClassVar[int] = 3  # the move, its errors, what is closed
 
     open_everything: ClassVar[str] = ":OPEN:CARD ALL"
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hil.backend import Backend, Unfinished
 from hil.capabilities import Capabilities
@@ -49,6 +50,7 @@ class RigBackend(Backend):
         limits: safety limits.
         triggers: instrument name -> its line of the common trigger.
         g_max_siemens: largest conductance of a device, for measuring ranges; 0 = not known.
+        message_s: documented time of a message to each instrument, for predicted times.
         calibration: corrections applied to readings.
         simulated: the instruments are emulated; every reading says so.
         wait: waits that many seconds with outputs off; None = wall time, ended early by an abort.
@@ -63,6 +65,7 @@ class RigBackend(Backend):
         self, geometry: ArrayGeometry, ways: Iterable[Wire], instruments: Mapping[str, Instrument],
         connect: Connect, *, limits: SafetyLimits | None = None,
         triggers: Mapping[str, str] | None = None, g_max_siemens: float = 0.0,
+        message_s: Mapping[str, float] | None = None,
         calibration: Calibration | None = None, simulated: bool = False,
         wait: Callable[[float], object] | None = None, locks: InstrumentLocks | None = None,
         name: str = "rig",
@@ -70,6 +73,7 @@ class RigBackend(Backend):
         self.ways = tuple(ways)
         self.rack = Rack(instruments, connect, triggers, locks)
         self._g_max_siemens = g_max_siemens
+        self.message_s = dict(message_s or {})
         self.calibration = calibration
         self.calibration_notes: list[str] = []  #: what has changed since, but does not matter
         self._wire(geometry)
@@ -146,17 +150,22 @@ class RigBackend(Backend):
 
     # -- planning --------------------------------------------------------------------------
 
-    def lower(self, block: PulseBlock) -> tuple[Lowered, RoutePlan]:
+    def lower(
+        self, block: PulseBlock, before: NDArray[np.int64] | None = None
+    ) -> tuple[Lowered, RoutePlan]:
         """Return the block as it will be driven and its closures; nothing is driven.
+
+        ``before`` is (n_lines,) channel of every line before the block, those of now by default.
 
         A read that asks for more potentials than the wiring has is driven one level at a time.
 
         Raises:
             RouteRefused: the wiring cannot do it.
         """
+        before = self._map if before is None else before
         lowered = averaged(unchanged(block))
         try:
-            return lowered, self.router.plan(lowered.block, self._map)
+            return lowered, self.router.plan(lowered.block, before)
         except RouteRefused as refused:
             if not (refused.too_many and can_superpose(block)):
                 raise
@@ -164,25 +173,28 @@ class RigBackend(Backend):
         for one_line in (False, True):
             lowered = averaged(level_by_level(unchanged(block), self._port, why, one_line=one_line))
             try:
-                return lowered, self.router.plan(lowered.block, self._map)
+                return lowered, self.router.plan(lowered.block, before)
             except RouteRefused as refused:
                 if not refused.too_many:
                     raise
                 last = refused
         raise last
 
-    def job(self, block: PulseBlock) -> Job:
+    def job(self, block: PulseBlock, before: NDArray[np.int64] | None = None) -> Job:
         """Return everything that will be done for one block; nothing is driven.
+
+        ``before`` is (n_lines,) channel of every line before the block, those of now by default.
 
         Raises:
             LimitError: wiring or instruments cannot do it.
         """
-        return self._jobs.get(block, self._map, lambda: self._plan(block))
+        start = self._map if before is None else before
+        return self._jobs.get(block, start, lambda: self._plan(block, start))
 
-    def _plan(self, block: PulseBlock) -> Job:
-        lowered, plan = self.lower(block)
+    def _plan(self, block: PulseBlock, before: NDArray[np.int64]) -> Job:
+        lowered, plan = self.lower(block, before)
         if block.phase is Phase.IDLE:
-            return Job(block, lowered, RoutePlan((), self._map), (), block)
+            return Job(block, lowered, RoutePlan((), before), (), block)
         runs = tuple(tuple(self.builder.runs(lowered.block, stage)) for stage in plan.stages)
         level = lowered.block.level_v.copy()
         width = lowered.block.width_s.copy()
@@ -205,6 +217,15 @@ class RigBackend(Backend):
     def preview(self, programme: Iterable[PulseBlock]) -> list[str]:
         """Return lines: what runs inside the instruments, what does not, and the predicted time."""
         return preview.lines(self, programme)
+
+    def predicted_s(self, programme: Iterable[PulseBlock]) -> float:
+        """Return how long a programme takes in seconds: pulses, waits, relays and messages."""
+        return preview.totals(self, programme).total_s
+
+    @property
+    def closed_map(self) -> NDArray[np.int64]:
+        """(n_lines,) channel of every line now, −1 = open."""
+        return self._map
 
     # -- running ---------------------------------------------------------------------------
 

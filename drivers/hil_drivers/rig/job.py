@@ -129,7 +129,8 @@ class Collector:
             return np.arange(self._order.n_readings)
         step, line, pulse = reading_index(lowered.block)
         return _Order(self.job.asked).rows(
-            lowered.origin[step], line.astype(np.int64),
+            lowered.origin[step],
+            line.astype(np.int64),
             pulse.astype(np.int64) // lowered.averages,
         )
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hil.program import Phase, PulseBlock
+from hil_drivers.instrument import SyncRole
 from hil_drivers.rig.job import Job
+from hil_drivers.router.wiring import Crosspoint
 
 if TYPE_CHECKING:
     from hil_drivers.rig.backend import RigBackend
@@ -27,6 +29,7 @@ class Totals:
     pulse_s: float = 0.0
     run_s: float = 0.0
     relay_s: float = 0.0
+    message_s: float = 0.0
     idle_s: float = 0.0
     unbatched: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
@@ -34,18 +37,22 @@ class Totals:
     @property
     def total_s(self) -> float:
         """Predicted time of everything."""
-        return self.run_s + self.relay_s + self.idle_s
+        return self.run_s + self.relay_s + self.message_s + self.idle_s
 
 
 def totals(rig: RigBackend, programme: Iterable[PulseBlock]) -> Totals:
-    """Return the sums over ``programme``; nothing is driven.
+    """Return the sums over ``programme``, from the closures of now on; nothing is driven.
 
     Raises:
         LimitError: the rig cannot do a block.
     """
     out = Totals()
+    before = rig.closed_map
     for block in programme:
-        _add(rig, rig.job(block), out)
+        job = rig.job(block, before)
+        _add(rig, job, out)
+        if block.phase is not Phase.IDLE:
+            before = job.plan.after
     return out
 
 
@@ -63,36 +70,50 @@ def _add(rig: RigBackend, job: Job, out: Totals) -> None:
     out.runs += job.n_runs
     for note in job.lowered.notes:
         out.notes[note] = out.notes.get(note, 0) + 1
-    matrices = rig.rack.matrices
     before = rig.wiring.closures(job.plan.before)
     for stage, runs in zip(job.plan.stages, job.runs, strict=True):
         now = stage.closures
-        for name in {m for m, _ in before ^ now}:
-            matrix = matrices[name]
-            n = sum(m == name for m, _ in before ^ now)
-            out.relay_s += matrix.settle_s * (2 if matrix.parallel_moves else n)
-            out.transactions += 1
+        _move(rig, before ^ now, out)
         before = now
         for run in runs:
-            slowest = 0.0
+            slowest, roles = 0.0, rig.rack.sync(run)
             for name, programs in run.programs.items():
-                estimate = rig.rack.sources[name].estimate(programs)
+                source = rig.rack.sources[name]
+                estimate = source.estimate(programs)
                 slowest = max(slowest, estimate.duration_s)
-                out.transactions += estimate.transactions
+                _send(rig, name, estimate.transactions, out)
+                if roles[name].role is SyncRole.FOLLOWER:
+                    _send(rig, name, source.follower_messages, out)
                 if not estimate.batched:
                     out.unbatched[name] = out.unbatched.get(name, 0) + run.n_pulses
             out.run_s += slowest
+    for name, instrument in rig.rack.instruments.items():
+        if not instrument.notices_reset:
+            _send(rig, name, 1, out)  # asked after every block whether it was reset
+
+
+def _move(rig: RigBackend, moved: frozenset[Crosspoint], out: Totals) -> None:
+    for name, matrix in rig.rack.matrices.items():
+        n = sum(m == name for m, _ in moved)
+        if n:
+            out.relay_s += matrix.settle_s * (2 if matrix.parallel_moves else n)
+            _send(rig, name, matrix.messages_per_move, out)
+
+
+def _send(rig: RigBackend, name: str, messages: int, out: Totals) -> None:
+    out.transactions += messages
+    out.message_s += messages * rig.message_s.get(name, 0.0)
 
 
 def lines(rig: RigBackend, programme: Iterable[PulseBlock]) -> list[str]:
     """Return the plan in words."""
     t = totals(rig, programme)
-    per = t.pulses / t.transactions if t.transactions else 0.0
+    per = 100 * t.transactions / t.pulses if t.pulses else 0.0
     text = [
         f"{rig.name}: {t.blocks} blocks, {t.pulses} pulses, {t.readings} readings",
         f"closures: {t.stages} sets, {t.moves} relay moves, about {t.relay_s:.3g} s",
         f"runs inside the instruments: {t.runs}, about {t.transactions} messages "
-        f"({per:.3g} pulses per message)",
+        f"({per:.3g} per 100 pulses, {t.message_s:.3g} s)",
         f"predicted time: {t.total_s:.3g} s (pulses {t.pulse_s:.3g} s, waiting {t.idle_s:.3g} s)",
     ]
     if t.unbatched:

@@ -50,8 +50,8 @@ def averaged(lowered: Lowered) -> Lowered:
     sensed = block.sense.any(axis=1)
     if averages <= 1 or not sensed.any():
         return lowered
-    if block.phase not in READING_PHASES:
-        raise LimitError("averages", averages, 1, "", step=int(sensed.argmax()),
+    if block.phase not in READING_PHASES and (written := sensed & ~block.reading_steps).any():
+        raise LimitError("averages", averages, 1, "", step=int(written.argmax()),
                          note=f"a sensed {block.phase.name} pulse is not repeated")  # fmt: skip
     repeat = np.where(sensed, block.repeat * averages, block.repeat)
     return Lowered(
