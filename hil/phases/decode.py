@@ -17,12 +17,7 @@ def target_charge_coulomb(
     add up. Readings of other lines are left out.
     """
     charge_c = readings.current_a * readings.width_s
-    if (
-        len(readings) == n_targets * lines.size
-        and block.n_steps == n_targets
-        and (n_targets == 0 or (block.target[0] == 0 and block.target[-1] == n_targets - 1))
-        and bool((block.repeat == 1).all())
-    ):
+    if _in_order(block, readings, lines, n_targets):
         return charge_c.reshape(n_targets, lines.size)
     out = np.zeros((n_targets, lines.size))
     column = np.full(block.n_lines, -1)
@@ -41,6 +36,9 @@ def conductance_siemens(
     A grounded line sinks what the device passes, so the current into the array is negative there.
     Repeated readings of a target are averaged.
     """
+    if _in_order(block, readings, lines, n_targets):
+        only: FloatArray = (readings.current_a / -read_v).reshape(n_targets, lines.size)
+        return only
     total_i = np.zeros((n_targets, lines.size))
     count = np.zeros((n_targets, lines.size))
     column = np.full(block.n_lines, -1)
@@ -53,3 +51,15 @@ def conductance_siemens(
     with np.errstate(invalid="ignore", divide="ignore"):
         g: FloatArray = -total_i / count / read_v
     return g
+
+
+def _in_order(
+    block: PulseBlock, readings: MeasurementBlock, lines: np.ndarray, n_targets: int
+) -> bool:
+    """Return whether there is one reading of each line for each target, in order."""
+    return (
+        len(readings) == n_targets * lines.size
+        and block.n_steps == n_targets
+        and (n_targets == 0 or (block.target[0] == 0 and block.target[-1] == n_targets - 1))
+        and bool((block.repeat == 1).all())
+    )
