@@ -15,6 +15,7 @@ HIGH_IMPEDANCE_OHM = 1e6
 LEVEL_GRID_V = 1e-4  #: of high and low level, open circuit (four digits below 1 V) [M]
 FloatArray = NDArray[np.float64]
 _MAX_POINTS = 1 << 20
+_STORED = ("load_ohm", "open_high_v", "open_low_v", "width_s", "period_s", "cycles", "delay_s")
 
 
 class GeneratorTerminal(Terminal):
@@ -63,6 +64,15 @@ class GeneratorChannel:
         self.width_s, self.period_s, self.cycles, self.delay_s = 1e-4, 1e-3, 1, 0.0
         self.arbitrary: tuple[float, FloatArray] | None = None
         self.sweep = None
+
+    def settings(self) -> dict[str, float]:
+        """Return what a stored setup keeps of this channel."""
+        return {name: getattr(self, name) for name in _STORED}
+
+    def recall(self, settings: dict[str, float]) -> None:
+        """Take back what :meth:`settings` returned."""
+        for name in _STORED:
+            setattr(self, name, settings[name])
 
     @property
     def factor(self) -> float:

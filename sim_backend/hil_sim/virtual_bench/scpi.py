@@ -31,6 +31,7 @@ class Command:
     raw: bool = False
     needs: int = 0
     most: int | None = None
+    asks: int = 0
 
 
 def header_pattern(header: str) -> re.Pattern[str]:
@@ -80,6 +81,13 @@ class ScpiPersonality(Personality):
     def identity(self) -> str:
         """Return the answer to ``*IDN?``."""
 
+    def check_suffixes(self, header: str, suffixes: tuple[int, ...]) -> None:
+        """Refuse numeric suffixes of channels that are not there.
+
+        Raises:
+            ScpiError: -114.
+        """
+
     def trigger(self) -> None:
         """``*TRG``."""
         raise ScpiError(-211, "Trigger ignored")
@@ -99,12 +107,14 @@ class ScpiPersonality(Personality):
     # Building blocks.
 
     def add(self, header: str, *, put: Action | None = None, get: Action | None = None,
-            raw: bool = False, needs: int = 0, most: int | None = None) -> None:  # fmt: skip
+            raw: bool = False, needs: int = 0, most: int | None = None,
+            asks: int = 0) -> None:  # fmt: skip
         """Add a command; ``raw`` setters get the parameter bytes unparsed.
 
-        ``needs`` and ``most`` are the least and largest numbers of parameters of the setter.
+        ``needs`` and ``most`` are the least and largest numbers of parameters of the setter,
+        ``asks`` the least of the query.
         """
-        self._commands.append(Command(header_pattern(header), put, get, raw, needs, most))
+        self._commands.append(Command(header_pattern(header), put, get, raw, needs, most, asks))
 
     def setting(self, header: str, key: str, parse: Parse, default: Any,
                 after: Action | None = None) -> None:  # fmt: skip
@@ -209,6 +219,7 @@ class ScpiPersonality(Personality):
         if found is None:
             raise ScpiError(-113, "Undefined header")
         command, suffixes = found
+        self.check_suffixes(full, suffixes)
         action = command.getter if is_query else command.setter
         if action is None:
             raise ScpiError(-113, "Undefined header")
@@ -216,7 +227,7 @@ class ScpiPersonality(Personality):
             action(*suffixes, tail.strip())
             return path
         parameters = split_parameters(tail.strip().decode("latin-1"))
-        if not is_query and len(parameters) < command.needs:
+        if len(parameters) < (command.asks if is_query else command.needs):
             raise ScpiError(-109, "Missing parameter")
         if not is_query and command.most is not None and len(parameters) > command.most:
             raise ScpiError(-108, "Parameter not allowed")

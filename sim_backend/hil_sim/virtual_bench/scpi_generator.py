@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -59,6 +60,11 @@ class PulseGenerator(ScpiPersonality):
             raise ScpiError(-114, "Header suffix out of range")
         return self.outs[n]
 
+    def check_suffixes(self, header: str, suffixes: tuple[int, ...]) -> None:
+        """Refuse a third channel."""
+        if any(n not in self.outs for n in suffixes):
+            raise ScpiError(-114, "Header suffix out of range")
+
     def publish(self) -> None:
         """Put sync outputs on the trigger bus where the bench's options ask for it."""
         line = int(self.settings.get("trigger_out", 0))
@@ -71,6 +77,18 @@ class PulseGenerator(ScpiPersonality):
         for out in self.outs.values():
             out.reset()
         self.waveforms.clear()
+
+    def snapshot(self) -> Any:
+        """Return the settings that ``*SAV`` keeps; waveforms in memory are none."""
+        return super().snapshot(), {n: out.settings() for n, out in self.outs.items()}
+
+    def restore(self, state: Any) -> None:
+        """``*RCL``: outputs off, settings of before."""
+        values, outs = state
+        super().restore(values)
+        for n, settings in outs.items():
+            self.outs[n].recall(settings)
+            self._refresh(n)
 
     # Levels.
 
@@ -225,17 +243,17 @@ class PulseGenerator(ScpiPersonality):
         middle = (out.open_high_v + out.open_low_v) / 2
         return middle + values * (out.open_high_v - out.open_low_v) / 2
 
+    @abstractmethod
     def waveform_of(self, n: int) -> tuple[float, NDArray[np.float64]] | None:
         """Return (sample time, samples) of what a channel plays, None for pulses."""
-        raise NotImplementedError(type(self).__name__)
 
+    @abstractmethod
     def external(self, n: int) -> bool:
         """Whether a channel waits for the external trigger."""
-        raise NotImplementedError(type(self).__name__)
 
+    @abstractmethod
     def by_bus(self, n: int) -> bool:
         """Whether a channel waits for ``*TRG``."""
-        raise NotImplementedError(type(self).__name__)
 
     # Running.
 

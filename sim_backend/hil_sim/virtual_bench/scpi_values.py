@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -18,11 +19,7 @@ class ScpiError(Exception):
         self.code, self.text = code, text
 
 
-_NUMBER = re.compile(
-    r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*((?:[munpkf]|MA|M|K|U|N|P|F|G)?"
-    r"(?:V|A|S|HZ|OHM|W|PCT)?)",
-    re.IGNORECASE,
-)
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)")
 _PREFIX = {"M": 1e-3, "U": 1e-6, "N": 1e-9, "P": 1e-12, "F": 1e-15, "K": 1e3, "MA": 1e6, "G": 1e9,
            "": 1.0}  # fmt: skip
 _UNIT = re.compile(r"(V|A|S|HZ|OHM|W|PCT)$")
@@ -56,12 +53,15 @@ def number(text: str) -> float:
     """Return a decimal number, with an SI suffix if there is one.
 
     Raises:
-        ScpiError: -104 when it is no number, -131 when the suffix is none.
+        ScpiError: -104 when it is no number, -123 when it is too large, -131 when the suffix is
+            none.
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise ScpiError(-104, "Data type error")
     value, suffix = float(match.group(1)), match.group(2).upper()
+    if math.isinf(value):
+        raise ScpiError(-123, "Exponent too large")
     if not suffix:
         return value
     prefix = _UNIT.sub("", suffix)

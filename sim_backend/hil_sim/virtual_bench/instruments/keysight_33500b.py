@@ -17,6 +17,7 @@ class Keysight33500B(PulseGenerator):
     driver: ClassVar[str] = "keysight-33500b"
     default_model: ClassVar[str] = "33522B"
     queue_limit: ClassVar[int] = 20
+    setups: ClassVar[int] = 5
     top_v: ClassVar[float] = 10.0
     dac_top: ClassVar[int] = 32767
     loads_ohm: ClassVar[tuple[float, float]] = (1.0, 1e4)

@@ -47,8 +47,8 @@ class KeysightB2200A(ScpiPersonality):
 
     def add_commands(self) -> None:
         """Add the command table."""
-        self.add("[:ROUTe]:CLOSe[:LIST]", put=self._close, get=self._closed_query)
-        self.add("[:ROUTe]:OPEN[:LIST]", put=self._open, get=self._open_query)
+        self.add("[:ROUTe]:CLOSe[:LIST]", put=self._close, get=self._closed_query, asks=1)
+        self.add("[:ROUTe]:OPEN[:LIST]", put=self._open, get=self._open_query, asks=1)
         self.add("[:ROUTe]:OPEN:CARD", put=self._open_card)
         self.add("[:ROUTe]:CLOSe:CARD", get=self._card_query)
         for header, key, values, default in (
@@ -60,8 +60,8 @@ class KeysightB2200A(ScpiPersonality):
             self._state(group)
         self.add("[:ROUTe]:FUNCtion", put=self._function,
                  get=lambda _: self.values.get(("function", ()), "ACON"))  # fmt: skip
-        self.add(":SYSTem:CDEScription", get=self._card_description)
-        self.add(":SYSTem:CTYPe", get=self._card_type)
+        self.add(":SYSTem:CDEScription", get=self._card_description, asks=1)
+        self.add(":SYSTem:CTYPe", get=self._card_type, asks=1)
         self.add(":SYSTem:CCONfig", get=lambda _: ",".join(["B2210A"] * _CARDS))
 
     def _card_setting(
@@ -92,7 +92,7 @@ class KeysightB2200A(ScpiPersonality):
         def get(parameters: list[str]) -> str:
             return str(self.values.get((key, (self._card(parameters[0]),)), "0"))
 
-        self.add(f"[:ROUTe]:{group}[:STATe]", put=put, get=get)
+        self.add(f"[:ROUTe]:{group}[:STATe]", put=put, get=get, asks=1)
 
     @staticmethod
     def _card(text: str) -> int:

@@ -42,6 +42,12 @@ class OneChannel(ScpiPersonality):
         super().restore(state)
         self.apply()
 
+    def check_suffixes(self, header: str, suffixes: tuple[int, ...]) -> None:
+        """Refuse a second channel; lines and stored delays have numbers of their own."""
+        free = header.startswith((":DIG", ":TRIG")) or ":USER" in header
+        if any(n != 1 for n in suffixes) and not free:
+            raise ScpiError(-114, "Header suffix out of range")
+
     def put_level(self, key: str, *_: int) -> None:
         """Apply a level; one beyond a fixed range is refused and the old one stays."""
         terminal = self.smu.terminal
