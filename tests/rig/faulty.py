@@ -133,3 +133,13 @@ def at(instrument, what, nth, then):
         faults.before = before
 
     return arrange
+
+
+def put(**values):
+    """Return what sets these faults of the instrument."""
+
+    def then(_, faults):
+        for name, value in values.items():
+            setattr(faults, name, value)
+
+    return then

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from benches import station_a, station_of
 from families import FAMILIES
-from faulty import Lab, at
+from faulty import Lab, at, put
 from hil_drivers import tsp_matrix
 from hil_drivers.factory import RigFactory
 from hil_drivers.instrument import ChannelSteps
@@ -40,14 +40,6 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.setattr(tsp_matrix, "SHORT_TIMEOUT_S", 0.4)
     monkeypatch.setattr(Keithley707B, "settle_s", 1e-5)
     return Lab(tmp_path, monkeypatch)
-
-
-def put(**values):
-    def then(_, faults):
-        for name, value in values.items():
-            setattr(faults, name, value)
-
-    return then
 
 
 def power_glitch(instrument):

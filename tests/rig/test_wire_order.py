@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 from benches import STATIONS, station_a, station_of
-from faulty import Lab, at
+from faulty import Lab, at, put
 from hil_drivers.factory import RigFactory
 from hil_drivers.transport.wirelog import load_wire_log
 
@@ -99,14 +99,6 @@ def test_the_auditor_sees_a_relay_that_moves_under_a_source_that_is_on(lab):
     unanswered = [line for line in found.wire if not line.get("reply", "").startswith("hil\t")]
     with pytest.raises(AssertionError, match="may drive"):
         list(map(auditor.follow, unanswered))
-
-
-def put(**values):
-    def then(_, faults):
-        for name, value in values.items():
-            setattr(faults, name, value)
-
-    return then
 
 
 @pytest.mark.parametrize(
