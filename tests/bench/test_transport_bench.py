@@ -37,7 +37,7 @@ def test_write_then_query_with_and_without_nodelay(capsys: pytest.CaptureFixture
 
         quick_s = per_call_s(pair, 500)
         assert session._socket is not None
-        session._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        session._socket.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         slow_s = per_call_s(pair, 10)
         session.close()
     with capsys.disabled():

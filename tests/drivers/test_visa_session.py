@@ -39,7 +39,7 @@ def test_raw_sockets_send_at_once():
     with LineServer(echo) as server:
         session = VisaSession(server.resource)
         assert session._socket is not None
-        assert session._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        assert session._socket.link.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
         session.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 import warnings
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 from hil.errors import BackendUnavailable, ConfigError, LinkError
 from hil_drivers.transport.blocks import definite_block, parse_block_header
 from hil_drivers.transport.failures import translated
+from hil_drivers.transport.rawsocket import RawSocket
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, BinaryType, LinkSettings
 
 if TYPE_CHECKING:
     from pyvisa.resources import MessageBasedResource
 
-#: PyVISA-py waits without bound for a socket to take data, so that pieces are sent when it can.
-_PIECE: Final = 4096
 _CHUNK: Final = 1 << 20
 #: Interfaces that PyVISA-py reaches only with extra system libraries.
 _NATIVE_FIRST: Final = ("GPIB", "USB", "PXI", "VXI")
@@ -95,21 +93,19 @@ class VisaSession:
 
     # -- set-up ----------------------------------------------------------------------------
 
-    def _raw_socket(self) -> socket.socket | None:
+    def _raw_socket(self) -> RawSocket | None:
         """The socket under a PyVISA-py ``SOCKET`` resource, None for every other link."""
         sessions = getattr(self._resource.visalib, "sessions", None)
         if sessions is None or not self.address.upper().endswith("::SOCKET"):
             return None
         found = getattr(sessions.get(self._resource.session), "interface", None)
-        return found if isinstance(found, socket.socket) else None
+        return RawSocket(found, self.address) if isinstance(found, socket.socket) else None
 
     def _configure(self) -> None:
         from pyvisa import constants
         from pyvisa.errors import VisaIOError
 
         self._resource.chunk_size = _CHUNK
-        if self._socket is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self._resource.read_termination = self._link.read_termination
         except VisaIOError as exc:
@@ -126,11 +122,7 @@ class VisaSession:
         if self._closed:
             raise LinkError("the session is closed", self.address)
         milliseconds = max(1, round(timeout_s * 1000))
-        if self._socket is not None:
-            # Every wait on a raw socket is bounded exactly before the library is asked; a coarse
-            # bound changes rarely, and setting one takes as long as a short message.
-            milliseconds = 1 << milliseconds.bit_length()
-        if milliseconds != self._timeout_ms:
+        if self._socket is None and milliseconds != self._timeout_ms:
             self._resource.timeout = milliseconds
             self._timeout_ms = milliseconds
 
@@ -181,9 +173,7 @@ class VisaSession:
         expected = count * np.dtype(dtype).itemsize
         with translated(self.address, doing, timeout_s):
             self._limit(timeout_s)
-            if not self._left:
-                self._wait_readable(timeout_s)
-            body = self._block(expected)
+            body = self._block(expected, time.monotonic() + timeout_s)
         return np.frombuffer(body, dtype=dtype).astype(np.float64)
 
     def clear(self) -> None:
@@ -219,71 +209,47 @@ class VisaSession:
         self.transactions += 1
         if self._socket is None:
             self._resource.write_raw(payload)
-            return
-        deadline = time.monotonic() + timeout_s
-        for start in range(0, len(payload), _PIECE):
-            left_s = max(0.0, deadline - time.monotonic())
-            if not select.select([], [self._socket], [], left_s)[1]:
-                raise TimeoutError("the instrument takes no data")
-            self._resource.write_raw(payload[start : start + _PIECE])
-
-    def _wait_readable(self, timeout_s: float) -> None:
-        """Return when a raw socket has data; LinkError at once when its other end closed it.
-
-        PyVISA-py would ask a closed socket again and again until the time is up.
-        """
-        if self._socket is None or self._pending_bytes():
-            return
-        if not select.select([self._socket], [], [], timeout_s)[0]:
-            raise TimeoutError("no data")
-        if not self._socket.recv(1, socket.MSG_PEEK):
-            raise LinkError("the instrument closed the connection", self.address)
-
-    def _pending_bytes(self) -> int:
-        sessions: Any = self._resource.visalib.sessions  # type: ignore[attr-defined]
-        return len(getattr(sessions[self._resource.session], "_pending_buffer", b""))
+        else:
+            self._socket.send(payload, timeout_s)
 
     def _refuse_stale(self, message: str) -> None:
-        if self._left:
-            raise LinkError(f"an unread reply is in the link before {message[:60]!r}", self.address)
-        if self._socket is None:
-            return
         with translated(self.address, "looking for stale replies", 0.0):
-            if not self._pending_bytes():
-                if not select.select([self._socket], [], [], 0.0)[0]:
-                    return
-                if not self._socket.recv(1, socket.MSG_PEEK):
-                    raise LinkError("the instrument closed the connection", self.address)
-            raise LinkError(f"an unread reply is in the link before {message[:60]!r}", self.address)
+            self._limit(SHORT_TIMEOUT_S)
+            if self._left or (self._socket is not None and self._socket.unread()):
+                raise LinkError(f"an unread reply is in the link before {message[:60]!r}",
+                                self.address)  # fmt: skip
 
     def _line(self, timeout_s: float) -> str:
-        """Read one line; what follows it in the same message is kept for the next read."""
+        """Read one line; what follows it is kept for the next read."""
         self._limit(timeout_s)
-        data = self._left
-        if not data:
-            self._wait_readable(timeout_s)
-            data = self._resource.read_raw()
-        line, end, self._left = data.partition(self._link.read_termination.encode("ascii"))
-        return (line + end).decode("ascii").rstrip("\r\n\0")
+        end = self._link.read_termination.encode("ascii")
+        if self._socket is None:
+            self._left = self._left or self._resource.read_raw()
+        else:
+            until_s = time.monotonic() + timeout_s
+            while end not in self._left:
+                self._left += self._socket.receive(until_s)
+        line, _, self._left = self._left.partition(end)
+        return line.decode("ascii").rstrip("\r\n\0")
 
-    def _take(self, count: int) -> bytes:
+    def _take(self, count: int, until_s: float) -> bytes:
         """Return the next ``count`` bytes."""
+        while self._socket is not None and len(self._left) < count:
+            self._left += self._socket.receive(until_s)
         taken, self._left = self._left[:count], self._left[count:]
         if len(taken) < count:
             taken += self._resource.read_bytes(count - len(taken))
         return taken
 
-    def _block(self, expected: int) -> bytes:
-        read = self._take
-        head = read(2)
-        digits = parse_block_header(head, self.address)
+    def _block(self, expected: int, until_s: float) -> bytes:
+        digits = parse_block_header(self._take(2, until_s), self.address)
         if digits:
-            length = int(read(digits).decode("ascii"))
+            length = int(self._take(digits, until_s).decode("ascii"))
             if length != expected:
                 raise LinkError(f"a block of {length} bytes came, {expected} were asked for",
                                 self.address)  # fmt: skip
         end = self._link.read_termination.encode("ascii")
-        body = read(expected + len(end))
+        body = self._take(expected + len(end), until_s)
         if body[expected:] != end:
             raise LinkError(f"a block of {expected} bytes does not end where it should",
                             self.address)  # fmt: skip
