@@ -108,9 +108,11 @@ class B2900Settings(ScpiPersonality):
         terminal.set_level_v(self.value("level VOLT", n))
 
     def check_suffixes(self, header: str, suffixes: tuple[int, ...]) -> None:
-        """Refuse a channel that the model has not got."""
-        for n in suffixes:
+        """Refuse a channel that the model has not got; a second suffix is a line, 1 to 14."""
+        for n in suffixes[:1]:
             self.smu(n)
+        if any(not 1 <= line <= 14 for line in suffixes[1:]):
+            raise ScpiError(-114, "Header suffix out of range")
 
     def watch_interlock(self) -> None:
         """Limit outputs while the interlock is open; one that is above goes to 0 V and off.
