@@ -212,10 +212,7 @@ def kept(driver: str) -> Bench:
 @settings(max_examples=150)
 @given(data=st.data())
 def test_no_message_leaves_an_instrument_without_an_answer(driver: str, data: Any) -> None:
-    bench = (
-        _KEPT.setdefault(driver, None) or _KEPT.update({driver: bench_of(driver)}) or _KEPT[driver]
-    )
-    assert bench is not None
+    bench = kept(driver)
     commands = face(bench)._commands
     command = data.draw(st.sampled_from(commands))
     header = data.draw(st.sampled_from(forms(command)))
