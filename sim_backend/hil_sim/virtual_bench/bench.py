@@ -26,7 +26,7 @@ from hil_sim.virtual_bench.network import Network, build_network
 from hil_sim.virtual_bench.personality import Personality, Setting
 from hil_sim.virtual_bench.physics import Physics
 from hil_sim.virtual_bench.terminal import Rail, Terminal
-from hil_sim.virtual_bench.transport import Transport, open_transport
+from hil_sim.virtual_bench.transport import Transport, kind_for, open_transport
 
 N_BUS_LINES = 14
 _SLICE_S = 0.01
@@ -122,9 +122,10 @@ class Bench:
 
     def __enter__(self) -> Self:
         self.warm_up()
-        for name, instrument in self.instruments.items():
-            kind = str(instrument.settings.get("transport", "socket"))
-            self._transports[name] = open_transport(kind, self, instrument)
+        for table in self.station.instrument:
+            instrument = self.instruments[table.name]
+            kind = str(instrument.settings.get("transport", kind_for(table.resource)))
+            self._transports[table.name] = open_transport(kind, self, instrument)
         return self
 
     def __exit__(
@@ -302,8 +303,9 @@ def open_bench(
         station: what is there and how it is wired; its resources are replaced by the emulators'.
         seed: of the simulated devices, the same as ``SimFactory`` gives them.
         realistic: sleep the documented latency of every message.
-        options: by instrument: ``model``, ``serial``, ``transport`` (socket, hislip, pty),
-            ``trigger_in``, ``trigger_out`` (lines of the trigger bus).
+        options: by instrument: ``model``, ``serial``, ``transport`` (socket, hislip, vxi11,
+            prologix, pty; by default what suits the station's resource), ``trigger_in``,
+            ``trigger_out`` (lines of the trigger bus).
 
     Raises:
         ConfigError: wiring that names unknown channels or crosspoints, an array without a device.

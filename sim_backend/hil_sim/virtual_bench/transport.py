@@ -171,6 +171,19 @@ class SocketServer(TcpServer):
                         connection.sendall(reply)
 
 
+def kind_for(resource: str) -> str:
+    """Return the transport that is nearest to a station's resource string.
+
+    Whatever has a device clear in reality (GPIB, USB and ``INSTR`` over TCP) has one here, too.
+    """
+    text = resource.lower()
+    if "hislip" in text:
+        return "hislip"
+    if text.endswith("::socket") or text.startswith(("asrl", "com", "/dev/")):
+        return "socket"
+    return "vxi11"
+
+
 def open_transport(kind: str, bench: Bench, instrument: Personality) -> Transport:
     """Return a running transport: ``socket``, ``hislip``, ``vxi11``, ``prologix`` or ``pty``.
 
