@@ -26,15 +26,21 @@ class MessageExchange:
     def write(self, data: bytes, end: bool) -> None:
         """Take bytes; ``end`` is the END message, which ends a message like a newline does."""
         self._input += data
-        if end and not self._input.endswith(b"\n"):
-            self._input += b"\n"
         aware = self.instrument.block_aware
         while (message := split_message(self._input, aware)) is not None:
-            if self._output and aware and message.strip():
-                with self.instrument.bench.lock:
-                    self.instrument.post_error(-410, "Query INTERRUPTED")
-                self._output.clear()
-            self._output.extend(parts_of(answer(self.instrument, message)))
+            self._take(message)
+        if end and self._input:
+            # END ends a message, whatever its last byte is.
+            message = bytes(self._input)
+            self._input.clear()
+            self._take(message)
+
+    def _take(self, message: bytes) -> None:
+        if self._output and self.instrument.block_aware and message.strip():
+            with self.instrument.bench.lock:
+                self.instrument.post_error(-410, "Query INTERRUPTED")
+            self._output.clear()
+        self._output.extend(parts_of(answer(self.instrument, message)))
 
     def read(self, count: int, stop: int | None = None) -> tuple[bytes, bool]:
         """Return up to ``count`` bytes and whether they end the reply; nothing when there is none.

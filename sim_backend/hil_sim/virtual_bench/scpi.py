@@ -224,7 +224,7 @@ class ScpiPersonality(Personality):
         if action is None:
             raise ScpiError(-113, "Undefined header")
         if command.raw and not is_query:
-            action(*suffixes, tail.strip())
+            action(*suffixes, tail)  # the last bytes of a block may look like white space
             return path
         parameters = split_parameters(tail.strip().decode("latin-1"))
         if len(parameters) < (command.asks if is_query else command.needs):

@@ -213,7 +213,7 @@ class PulseGenerator(ScpiPersonality):
     def put_waveform(self, n: int, tail: bytes, scaled: bool) -> None:
         """``name, values``: DAC counts (``scaled`` False) or −1 … 1, as text or as a block."""
         name, _, rest = tail.partition(b",")
-        rest = rest.strip()
+        rest = rest.lstrip()
         if rest.startswith(b"#"):
             order = "<" if self.value("border") == "SWAP" else ">"
             kind = order + ("f4" if scaled else "i2")
