@@ -57,8 +57,8 @@ class TspMatrix(RelayMatrix):
         if len(values) != 2 or not isinstance(values[1], float):
             raise LinkError(f"the matrix answered {answer!r}", self.session.address)
         # The raw text: 1001 is a crosspoint and not the number that `printed` makes of it.
-        names = answer.split("\t")[0].strip()
+        names = answer.split("\t")[0]
         if values[0] is None:
             return frozenset(), int(values[1])
-        found = re.sub(r"\([^)]*\)", "", names).replace(",", ";").split(";")
-        return frozenset(n.strip().upper() for n in found if n.strip()), int(values[1])
+        found = re.sub(r"\([^)]*\)|\s", "", names).upper().replace(",", ";").split(";")
+        return frozenset(found) - {""}, int(values[1])

@@ -20,6 +20,7 @@ from hil_drivers.router.wiring import Wiring
 if TYPE_CHECKING:
     from hil_drivers.calibration.table import SourceCorrection
 
+_KEPT = 16  # different steps of a channel that are remembered
 _DRIFT = 1e-4  # relative, that two instruments' clocks may differ by (50 ppm each)
 
 
@@ -90,6 +91,7 @@ class RunBuilder:
     ) -> None:
         self.wiring, self.limits, self.g_max_siemens = wiring, limits, g_max_siemens
         self.sources = dict(sources or {})
+        self._built: tuple[ChannelSteps, ...] = ()
         self._last: tuple[PulseBlock, NDArray[np.float64] | None] | None = None
 
     def runs(self, block: PulseBlock, stage: Stage) -> Iterator[Run]:
@@ -118,12 +120,13 @@ class RunBuilder:
                 taken = measure
                 if math.isfinite(limit_a) and not measure.any():
                     taken = self._watched(names[c], column.width_s[at], repeat)
-                programs.setdefault(instrument, {})[channel] = ChannelSteps.build(
+                steps_of = ChannelSteps.build(
                     self._programmed(names[c], level), column.width_s[at], period[at],
                     repeat=repeat, measure=taken, compliance_a=limit_a,
                     range_a=self._range(block, run_steps, lines_of[c], measure),
                     aperture_s=_aperture(block, run_steps, measure),
                 )  # fmt: skip
+                programs.setdefault(instrument, {})[channel] = self._shared(steps_of)
                 if measure.any():
                     sensed[names[c]] = column.line[at]
             total_s = float((repeat * period[at]).sum())
@@ -141,6 +144,14 @@ class RunBuilder:
         can = self.limits[channel]
         fits = can.can_measure and int(repeat.sum()) <= can.max_readings
         return np.full(width_s.shape, fits and bool((width_s >= can.min_measured_s).all()))
+
+    def _shared(self, steps: ChannelSteps) -> ChannelSteps:
+        """Return the same object for equal steps: drivers then need not compare them again."""
+        for known in self._built:
+            if known.equals(steps):
+                return known
+        self._built = (steps, *self._built[: _KEPT - 1])
+        return steps
 
     def _programmed(self, channel: str, level_v: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what to program so that the levels appear at the terminal."""
