@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -120,7 +121,7 @@ class Run:
         """
         for name in ("stop", "events", *get_args(TableName)):
             getattr(self, name)
-        return tuple(self._problems)
+        return tuple(dict.fromkeys(self._problems))  # a part may have been read twice
 
     def verify(self) -> tuple[str, ...]:
         """Return the problems, after comparing every file with the sha256 noted for it."""
@@ -163,18 +164,31 @@ class Run:
         frame.attrs["meanings"] = {c.name: c.meaning for c in TABLES[table]}
         return frame
 
+    def batches(self, table: TableName) -> Iterator[Any]:
+        """Yield the rows of ``table`` in order as pyarrow record batches.
+
+        At most one part of the run is in memory. What is damaged is left out and becomes one of the
+        :attr:`problems`, as in the tables.
+
+        Raises:
+            StoreError: no such table.
+        """
+        if table not in TABLES:
+            raise StoreError(f"no table {table!r}; a run has {', '.join(TABLES)}")
+        rows = readable = 0
+        for file in sorted((self.path / table).glob("*.arrows")):
+            found: list[Any] = []
+            rows = self._read_segment(table, file, found, rows)
+            readable += sum(batch.num_rows for batch in found)
+            yield from found
+        noted = (self.stop or {}).get("rows", {}).get(table, 0)
+        if self.stop is not None and noted != readable:
+            self._problems.append(f"{table}: {readable} rows readable, stop.json notes {noted}")
+
     def _table(self, table: TableName) -> Any:
         import pyarrow as pa
 
-        batches: list[Any] = []
-        rows = 0
-        for file in sorted((self.path / table).glob("*.arrows")):
-            rows = self._read_segment(table, file, batches, rows)
-        noted = (self.stop or {}).get("rows", {}).get(table, 0)
-        readable = sum(batch.num_rows for batch in batches)
-        if self.stop is not None and noted != readable:
-            self._problems.append(f"{table}: {readable} rows readable, stop.json notes {noted}")
-        return pa.Table.from_batches(batches, schema=arrow_schema(table))
+        return pa.Table.from_batches(list(self.batches(table)), schema=arrow_schema(table))
 
     def _read_segment(self, table: TableName, file: Path, batches: list[Any], rows: int) -> int:
         """Append the good batches of one segment; return the number of the row expected next."""
