@@ -119,9 +119,11 @@ def store_training(
     layers: list[SynapseArray],
     result: TrainingResult,
 ) -> None:
-    """Write the final weights and the ledgers as checkpoints, and the accuracy as an event."""
+    """Write final weights, predictions and ledgers as checkpoints, and the accuracy as an event."""
     weights = {f"layer_{k}": layer.weights() for k, layer in enumerate(layers)}
     folder.checkpoint("weights", **weights)
+    if result.history.predictions:
+        folder.checkpoint("predictions", **result.history.predictions)
     for name, backend in backends.items():
         folder.checkpoint(f"ledger-{name}", **backend.ledger.tables())
     history = result.history

@@ -60,6 +60,8 @@ class TrainingHistory:
 
     epochs: list[EpochMetrics] = field(default_factory=list)
     costs: Costs | None = None  #: of all epochs together, None before the end
+    #: Test samples after the last epoch: their classes and what the network takes them for.
+    predictions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def test_accuracy(self) -> float:
@@ -137,6 +139,9 @@ class Trainer:
             if self._on_event is not None:
                 self._on_event("epoch", asdict(metrics))
         work = self.learner.work
+        if self.learner.predicted is not None:
+            labels = np.asarray(self.dataset.y_test, dtype=np.int64)
+            history.predictions = {"labels": labels, "predicted": self.learner.predicted}
         history.costs = meter.costs(work.write, work.refresh)
         if self._on_event is not None:
             self._on_event("costs", asdict(history.costs) | {"energy": ENERGY_NOTE})

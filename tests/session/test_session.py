@@ -173,3 +173,16 @@ def test_trainings_of_one_seed_are_one_training(tmp_path):
             return stored["layer_0"]
 
     assert np.array_equal(weights(), weights())
+
+
+def test_a_training_keeps_what_the_network_took_the_test_samples_for(tmp_path):
+    text = (
+        'schema = 1\nname = "short"\nbaseline = false\n[schedule]\nepochs = 1\nsamples = 20\n'
+        "[characterise]\ndevices = 2\npulses = 32\n[network]\nhidden = []\nweight_scales = [4.0]\n"
+    )
+    big = ONE.replace("rows = 6\ncols = 6", "rows = 70\ncols = 20")
+    with open_session(station(big), sim=True, out=tmp_path) as session:
+        report = session.train(validate_text(text, Training))
+    with np.load(report.run / "checkpoints" / "predictions.npz") as kept:
+        right = float(np.mean(kept["labels"] == kept["predicted"]))
+    assert right == report.result.history.test_accuracy

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hil.control.array import SynapseArray
 from hil.control.network import ArrayNetwork
@@ -46,6 +47,7 @@ class Learner(ABC):
     def __init__(self, network: ArrayNetwork) -> None:
         self.network = network
         self.work = Work()
+        self.predicted: NDArray[np.int64] | None = None  #: classes of the last :meth:`accuracy`
 
     @abstractmethod
     def initialise(self, weights: Sequence[FloatArray]) -> int:
@@ -87,5 +89,5 @@ class Learner(ABC):
 
     def accuracy(self, dataset: Dataset, *, batch: int = 128) -> float:
         """Return the share of test samples that the network classifies right, read now."""
-        guess = self.network.classify(dataset.x_test, batch=batch)
-        return float(np.mean(guess == dataset.y_test))
+        self.predicted = self.network.classify(dataset.x_test, batch=batch)
+        return float(np.mean(self.predicted == dataset.y_test))

@@ -48,5 +48,5 @@ class FloatBackpropagation(Learner):
 
     def accuracy(self, dataset: Dataset, *, batch: int = 128) -> float:
         """Return the share of test samples that the floating-point network classifies right."""
-        guess = classify(self.weights, dataset.x_test, bias=self.network.bias)
-        return float(np.mean(guess == dataset.y_test))
+        self.predicted = classify(self.weights, dataset.x_test, bias=self.network.bias)
+        return float(np.mean(self.predicted == dataset.y_test))
