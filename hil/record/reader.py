@@ -121,6 +121,11 @@ class Run:
         """
         for name in ("stop", "events", *get_args(TableName)):
             getattr(self, name)
+        return self.problems_so_far
+
+    @property
+    def problems_so_far(self) -> tuple[str, ...]:
+        """What is damaged or missing in what has been read so far, one line each."""
         return tuple(dict.fromkeys(self._problems))  # a part may have been read twice
 
     def verify(self) -> tuple[str, ...]:
