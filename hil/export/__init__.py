@@ -1,0 +1,1 @@
+"""Run folders as files for other programs, with units, meanings and where they come from."""
