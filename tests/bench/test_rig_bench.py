@@ -1,4 +1,4 @@
-"""The rig path on a 32 x 32 ltp-ltd: messages, pulses per second, and its cost over bare sockets."""
+"""The rig path on a 32 x 32 ltp-ltd: messages, pulses per second, cost over the bare sockets."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def opened(station, log=None):
 
 
 def recorded(station, protocol, path):
-    """Return the exchanges of all instruments in order, and where those of the run begin and end."""
+    """Return the exchanges of all instruments in order, and where the run begins and ends."""
     with WireLog(path) as log, opened(station, log) as (_, array, _):
         begin = log.n_exchanges
         array.run(protocol)
@@ -117,7 +117,7 @@ def test_overhead_of_the_rig_over_the_bare_sockets(station, protocol, tmp_path, 
 
 
 def test_planning_and_the_predicted_rate_of_the_library_protocol(station, capsys):
-    with opened(station) as (rig, array, bench):
+    with opened(station) as (rig, array, _):
         programme = load_protocol("ltp-ltd").programme(array.context)
         times = []
         for what in (rig.check, rig.check, rig.predicted_s):
@@ -130,8 +130,8 @@ def test_planning_and_the_predicted_rate_of_the_library_protocol(station, capsys
         read_s = time.perf_counter() - start_s
     with capsys.disabled():
         print(f"\n  ltp-ltd of {SIZE} x {SIZE}: {plan.blocks} blocks; checked in "
-              f"{1e3 * times[0] / plan.blocks:.2f} ms per block ({1e3 * times[1] / plan.blocks:.2f} "
-              f"again), planned in {1e3 * times[2] / plan.blocks:.2f}\n"
+              f"{1e3 * times[0] / plan.blocks:.2f} ms per block, again in "
+              f"{1e3 * times[1] / plan.blocks:.2f}, planned in {1e3 * times[2] / plan.blocks:.2f}\n"
               f"  predicted with documented latencies: {plan.total_s:.0f} s, "
               f"{plan.pulses / plan.total_s:.0f} pulses/s, of which pulses {plan.pulse_s:.0f} s, "
               f"relays {plan.relay_s:.0f} s, {plan.transactions} messages {plan.message_s:.1f} s\n"
