@@ -250,6 +250,23 @@ def test_predefined_trigger_models_take_their_readings(bench: Bench, load: str, 
     assert say(bench, "print(defbuffer1.n)") == str(count)
 
 
+def test_a_loop_ends_with_its_event_and_a_list_of_settings_is_gone_through(bench: Bench) -> None:
+    say(bench, SETTINGS + "smu.source.level = 0.1 smu.source.output = smu.ON")
+    say(bench, "trigger.timer[1].delay = 10e-3 trigger.timer[1].enable = 1")
+    say(bench, "trigger.timer[1].start.stimulus = trigger.EVENT_COMMAND")
+    say(bench, 'trigger.model.load("LoopUntilEvent", trigger.EVENT_TIMER1, 50, nil, 0.8e-3)')
+    say(bench, "*TRG")
+    assert say(bench, "trigger.model.initiate() waitcomplete() print(defbuffer1.n)") == "10"
+    say(bench, 'smu.source.configlist.create("s") smu.measure.configlist.create("m")')
+    for level in (0.1, 0.2, 0.3):
+        say(bench, f'smu.source.level = {level} smu.source.configlist.store("s")')
+    say(bench, 'smu.measure.configlist.store("m") trigger.model.load("ConfigList", "m", "s")')
+    say(bench, "trigger.model.initiate() waitcomplete()")
+    levels = numbers(bench, "printbuffer(1, defbuffer1.n, defbuffer1.sourcevalues)")
+    assert levels == pytest.approx([0.1, 0.2, 0.3])
+    assert say(bench, "print(errorqueue.count, smu.source.output)") == "0\tsmu.OFF"
+
+
 def test_a_pulse_train_from_a_timer_has_its_widths_and_moves_the_device() -> None:
     bench = open_bench(station("keithley-2450", "1"), seed=1, options={"dut": {"language": "TSP"}})
     bench.warm_up()

@@ -57,5 +57,5 @@ def latency_s(driver: str, what: str) -> float:
 
 def range_latency_s(driver: str, full_scale_a: float) -> float:
     """Return the settling time in seconds after a change to a current range."""
-    own = _BY_NAME.get((driver, f"range {full_scale_a:g}"))
+    own = _BY_NAME.get((driver, f"range {full_scale_a:.0e}"))
     return latency_s(driver, "range") if own is None else own

@@ -57,3 +57,18 @@ def spans(text: str, separator: str, single: Callable[[str], list[str]]) -> list
             continue
         out.extend(f"{stem}{n:02d}" for n in range(int(start), int(stop) + 1))
     return out
+
+
+class Matrix(Personality):
+    """What a switch matrix answers to the bench."""
+
+    relays: Relays
+
+    @property
+    def is_matrix(self) -> bool:
+        """True."""
+        return True
+
+    def closed_names(self) -> list[str]:
+        """Return the closed crosspoints."""
+        return sorted(self.relays.closed)

@@ -147,7 +147,11 @@ class PulseGenerator(ScpiPersonality):
             raise ScpiError(-221, "Settings conflict; amplitude has been adjusted")
 
     def check_levels(self, n: int, high: float, low: float) -> None:
-        """Refuse levels beyond programmed limits, where an instrument has them."""
+        """Refuse levels beyond ``VOLT:LIM`` when that is on."""
+        if self.value("limit", n) and (
+            high > self.value("limit HIGH", n) or low < self.value("limit LOW", n)
+        ):
+            raise ScpiError(-222, "Data out of range; value clipped to voltage limit")
 
     def put_load(self, n: int, parameters: list[str]) -> None:
         """``OUTPut:LOAD``: displayed levels change, what comes out does not."""
@@ -200,6 +204,11 @@ class PulseGenerator(ScpiPersonality):
             out.width_s = out.period_s
             raise ScpiError(-221, "Settings conflict; pulse width decreased due to period")
 
+    def put_duty(self, n: int, parameters: list[str]) -> None:
+        """Duty cycle in percent: sets the width."""
+        duty = real(0.01, 99.99)(self._one(parameters))
+        self.put_width(n, [repr(self.out(n).period_s * duty / 100.0)])
+
     def put_cycles(self, n: int, parameters: list[str]) -> None:
         """Cycles of a burst."""
         self.out(n).cycles = round(real(1, 1e6)(self._one(parameters)))
@@ -242,6 +251,16 @@ class PulseGenerator(ScpiPersonality):
         out = self.out(n)
         middle = (out.open_high_v + out.open_low_v) / 2
         return middle + values * (out.open_high_v - out.open_low_v) / 2
+
+    def catalog(self, n: int, _: list[str]) -> str:
+        """Return the waveforms of a channel."""
+        return ",".join(f'"{name}"' for k, name in self.waveforms if k == n) or '""'
+
+    def choose_waveform(self, n: int, parameters: list[str]) -> None:
+        """Choose the waveform that a channel plays."""
+        name = text(self._one(parameters))
+        self.samples(n, name)
+        self.values["arb", (n,)] = name
 
     @abstractmethod
     def waveform_of(self, n: int) -> tuple[float, NDArray[np.float64]] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil_sim.virtual_bench.scpi_generator import PulseGenerator
-from hil_sim.virtual_bench.scpi_values import ScpiError, boolean, integer, keyword, real, text
+from hil_sim.virtual_bench.scpi_values import boolean, integer, keyword, real
 
 
 class Keysight33500B(PulseGenerator):
@@ -63,7 +63,7 @@ class Keysight33500B(PulseGenerator):
         self.add_pair(f"{source}:FUNCtion:PULSe:WIDTh", self.put_width, "width_s")
         self.add_pair(f"{source}:FUNCtion:PULSe:PERiod", self.put_period, "period_s")
         s(f"{source}:FUNCtion:PULSe:HOLD", "hold", keyword("WIDTh", "DCYCle"), "WIDT")
-        self.add(f"{source}:FUNCtion:PULSe:DCYCle", put=self._duty,
+        self.add(f"{source}:FUNCtion:PULSe:DCYCle", put=self.put_duty,
                  get=lambda n, _: 100.0 * self.out(n).width_s / self.out(n).period_s)  # fmt: skip
         edge = real(8.4e-9, 1e-6)
         s(f"{source}:FUNCtion:PULSe:TRANsition[:BOTH]", "edge", edge, 1e-8)
@@ -92,13 +92,13 @@ class Keysight33500B(PulseGenerator):
           lambda _: self.publish())  # fmt: skip
         s(":OUTPut#:TRIGger:SLOPe", "out slope", keyword("POSitive", "NEGative"), "POS")
         self.add(f"{source}:DATA:VOLatile:CLEar", put=self._clear)
-        self.add(f"{source}:DATA:VOLatile:CATalog", get=self._catalog)
+        self.add(f"{source}:DATA:VOLatile:CATalog", get=self.catalog)
         self.add(f"{source}:DATA:VOLatile:FREE", get=lambda *_: str(1_000_000))
         self.add(f"{source}:DATA:ARBitrary#:DAC",
                  put=lambda n, _, tail: self.put_waveform(n, tail, False), raw=True)  # fmt: skip
         self.add(f"{source}:DATA:ARBitrary#",
                  put=lambda n, _, tail: self.put_waveform(n, tail, True), raw=True)  # fmt: skip
-        self.add(f"{source}:FUNCtion:ARBitrary", put=self._choose, get=self._chosen)
+        self.add(f"{source}:FUNCtion:ARBitrary", put=self.choose_waveform, get=self._chosen)
         s(f"{source}:FUNCtion:ARBitrary:SRATe", "rate", real(1e-6, 2.5e8), 4e4)
         s(f"{source}:FUNCtion:ARBitrary:FILTer", "filter", keyword("NORMal", "STEP", "OFF"), "NORM")
         s(f"{source}:FUNCtion:ARBitrary:ADVance", "advance", keyword("TRIGger", "SRATe"), "SRAT")
@@ -110,28 +110,9 @@ class Keysight33500B(PulseGenerator):
         self.add(":ABORt", put=lambda _: self.bench.engine.abort(
             {id(o.terminal) for o in self.outs.values()}))  # fmt: skip
 
-    def check_levels(self, n: int, high: float, low: float) -> None:
-        """Refuse levels beyond ``VOLT:LIM`` when that is on."""
-        if self.value("limit", n) and (
-            high > self.value("limit HIGH", n) or low < self.value("limit LOW", n)
-        ):
-            raise ScpiError(-222, "Data out of range; value clipped to voltage limit")
-
-    def _duty(self, n: int, parameters: list[str]) -> None:
-        duty = real(0.01, 99.99)(self._one(parameters))
-        self.put_width(n, [repr(self.out(n).period_s * duty / 100.0)])
-
     def _clear(self, n: int, _: list[str]) -> None:
         for key in [k for k in self.waveforms if k[0] == n]:
             del self.waveforms[key]
-
-    def _catalog(self, n: int, _: list[str]) -> str:
-        return ",".join(f'"{name}"' for k, name in self.waveforms if k == n) or '""'
-
-    def _choose(self, n: int, parameters: list[str]) -> None:
-        name = text(self._one(parameters))
-        self.samples(n, name)
-        self.values["arb", (n,)] = name
 
     def _chosen(self, n: int, _: list[str]) -> str:
         return f'"{self.values.get(("arb", (n,)), "")}"'

@@ -56,7 +56,7 @@ class Keysight81160A(PulseGenerator):
         self.add_pair(":FUNCtion#:PULSe:PERiod", self.put_period, "period_s")
         s(":PULSe:HOLD#", "hold", keyword("WIDTh", "DCYCle", "TDELay"), "WIDT")
         for head in (":PULSe:DCYCle#", ":FUNCtion#:PULSe:DCYCle"):
-            self.add(head, put=self._duty,
+            self.add(head, put=self.put_duty,
                      get=lambda n, _: 100.0 * self.out(n).width_s / self.out(n).period_s,
                      )  # fmt: skip
         edge = real(1e-9, 1e3)
@@ -90,10 +90,10 @@ class Keysight81160A(PulseGenerator):
             b",")[2], True), raw=True)  # fmt: skip
         self.add(":DATA#:COPY", put=self._copy)
         self.add(":DATA#:DELete[:NAME]", put=self._delete)
-        self.add(":DATA#:CATalog", get=self._catalog)
-        self.add(":DATA#:NVOLatile:CATalog", get=self._catalog)
+        self.add(":DATA#:CATalog", get=self.catalog)
+        self.add(":DATA#:NVOLatile:CATalog", get=self.catalog)
         self.add(":DATA#:NVOLatile:FREE", get=lambda *_: "4")
-        self.add(":FUNCtion#:USER", put=self._choose,
+        self.add(":FUNCtion#:USER", put=self.choose_waveform,
                  get=lambda n, _: str(self.values.get(("arb", (n,)), "VOLATILE")))  # fmt: skip
         for shape in ("DC", "NOISe", "PULSe", "SINusoid", "SQUare", "USER"):
             self.add(f":APPLy#:{shape}",
@@ -104,23 +104,12 @@ class Keysight81160A(PulseGenerator):
                      "IMM")  # fmt: skip
         self.setting(":ARM:COUNt", "arm count", integer(1, 1), 1)
 
-    def check_levels(self, n: int, high: float, low: float) -> None:
-        """Refuse levels beyond ``VOLT:LIM`` when that is on."""
-        if self.value("limit", n) and (
-            high > self.value("limit HIGH", n) or low < self.value("limit LOW", n)
-        ):
-            raise ScpiError(-222, "Data out of range")
-
     def put_period(self, n: int, parameters: list[str]) -> None:
         """Pulse period; at least width + 1.6 edges (data sheet)."""
         period = real(self.min_period_s, 1e6)(self._one(parameters))
         if period < self.out(n).width_s + 1.6 * self.value("edge", n):
             raise ScpiError(-221, "Settings conflict; period < width + 1.6 * transition")
         self.out(n).period_s = period
-
-    def _duty(self, n: int, parameters: list[str]) -> None:
-        duty = real(0.01, 99.99)(self._one(parameters))
-        self.put_width(n, [repr(self.out(n).period_s * duty / 100.0)])
 
     def _apply(self, n: int, shape: str, parameters: list[str]) -> None:
         frequency, amplitude, offset = (*parameters, "DEF", "DEF", "DEF")[:3]
@@ -144,14 +133,6 @@ class Keysight81160A(PulseGenerator):
     def _delete(self, n: int, parameters: list[str]) -> None:
         if self.waveforms.pop((n, text(self._one(parameters)).upper()), None) is None:
             raise ScpiError(-224, "Illegal parameter value; waveform does not exist")
-
-    def _catalog(self, n: int, _: list[str]) -> str:
-        return ",".join(f'"{name}"' for k, name in self.waveforms if k == n) or '""'
-
-    def _choose(self, n: int, parameters: list[str]) -> None:
-        name = text(self._one(parameters))
-        self.samples(n, name)
-        self.values["arb", (n,)] = name
 
     def waveform_of(self, n: int) -> tuple[float, NDArray[np.float64]] | None:
         """Return (sample time, samples) when the channel plays a user waveform."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from hil_sim.virtual_bench.matrix import Relays, spans
+from hil_sim.virtual_bench.matrix import Matrix, Relays, spans
 from hil_sim.virtual_bench.personality import Setting
 from hil_sim.virtual_bench.scpi import ScpiPersonality
 from hil_sim.virtual_bench.scpi_values import ScpiError, channel_list, keyword
@@ -18,7 +18,7 @@ _INPUTS, _OUTPUTS, _CARDS = 14, 12, 4
 _NAME = re.compile(r"[0-4]\d{4}")
 
 
-class KeysightB2200A(ScpiPersonality):
+class KeysightB2200A(Matrix, ScpiPersonality):
     """Four 14 x 12 cards; ``00102`` = card (0 = auto configuration), input, output.
 
     In auto configuration the cards are one plane with outputs 1 … 48.
@@ -30,15 +30,6 @@ class KeysightB2200A(ScpiPersonality):
     def __init__(self, bench: Bench, name: str, settings: Mapping[str, Setting]) -> None:
         self.relays = Relays(self)
         super().__init__(bench, name, settings)
-
-    @property
-    def is_matrix(self) -> bool:
-        """True."""
-        return True
-
-    def closed_names(self) -> list[str]:
-        """Return the closed crosspoints."""
-        return sorted(self.relays.closed)
 
     def identity(self) -> str:
         """Return the answer to ``*IDN?``."""

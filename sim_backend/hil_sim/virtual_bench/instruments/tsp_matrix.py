@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hil_sim.virtual_bench.matrix import Relays, spans
+from hil_sim.virtual_bench.matrix import Matrix, Relays, spans
 from hil_sim.virtual_bench.personality import Setting
 from hil_sim.virtual_bench.tsp.runtime import TspPersonality
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _BREAK_BEFORE_MAKE, _MAKE_BEFORE_BREAK, _NO_RULE = 1, 2, 0
 
 
-class TspMatrix(TspPersonality):
+class TspMatrix(Matrix, TspPersonality):
     """Slots with matrix cards and the ``channel`` table."""
 
     crosspoint: ClassVar[re.Pattern[str]]
@@ -32,15 +32,6 @@ class TspMatrix(TspPersonality):
         self.counts: dict[str, int] = {}
         self.forbidden: set[str] = set()
         super().__init__(bench, name, settings)
-
-    @property
-    def is_matrix(self) -> bool:
-        """True."""
-        return True
-
-    def closed_names(self) -> list[str]:
-        """Return the closed crosspoints."""
-        return sorted(self.relays.closed)
 
     def root_objects(self) -> dict[str, Any]:
         """Return ``channel`` and ``slot`` beside the common objects."""

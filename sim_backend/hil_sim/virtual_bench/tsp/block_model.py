@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hil_sim.virtual_bench.engine import RunAborted
 from hil_sim.virtual_bench.tsp.front_settings import ILLEGAL, ON, OUT_OF_RANGE
-from hil_sim.virtual_bench.tsp.front_smu import level_list
 
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.tsp.front_node import FrontNode
@@ -35,6 +34,7 @@ class BlockModel:
     Attributes:
         at: block that comes next, 0 = idle.
         running: blocks are being executed at this moment.
+        fail_abort: a measurement in which the source limits ends the model, output off.
     """
 
     def __init__(self, owner: FrontNode) -> None:
@@ -47,7 +47,7 @@ class BlockModel:
         self._last: list[float] = []
         self._begun_s = 0.0
         self._entered = False
-        self._fail_abort = False
+        self.fail_abort = False
         self._seen_running = False
         self.running = False
         self._do: dict[str, Callable[..., int | None]] = {
@@ -59,7 +59,7 @@ class BlockModel:
         """Forget every block."""
         self.abort()
         self.blocks.clear()
-        self.outcome, self._fail_abort = "EMPTY", False
+        self.outcome, self.fail_abort = "EMPTY", False
 
     # Building.
 
@@ -76,94 +76,11 @@ class BlockModel:
             self.blocks[int(number)] = (word, arguments)
             self.outcome = "IDLE"
 
-    def _fill(self, *blocks: tuple[Any, ...]) -> None:
+    def fill(self, *blocks: tuple[Any, ...]) -> None:
+        """Replace all blocks; each is its kind and arguments."""
         self.blocks = {n: (str(b[0]), tuple(b[1:])) for n, b in enumerate(blocks, start=1)}
         self.outcome = "IDLE" if blocks else "EMPTY"
-
-    def load(self, template: str, *a: Any) -> None:
-        """``trigger.model.load`` with the templates of 2450-901-01 rev. B p. 3-104."""
-        given = [*a, *(None,) * 8]
-        if template == "Empty":
-            self._fill()
-        elif template == "SimpleLoop":
-            self._loop(("BRANCH_COUNTER", int(given[0]), 2), given[1], given[2])
-        elif template == "DurationLoop":
-            self._loop(("DURATION", float(given[0]), 2), given[1], given[2], switches_on=True)
-        elif template == "LoopUntilEvent":
-            self._loop(("BRANCH_ON_EVENT", given[0], 6), given[3], given[4], forever=True)
-        elif template == "LogicTrigger":
-            line, out = f"trigger.EVENT_DIGIO{int(given[0])}", int(given[1])
-            self.owner.events.outputs["DIGIO", out] = "trigger.EVENT_NOTIFY1"
-            self._fill(
-                ("BUFFER_CLEAR", given[5]), ("WAIT", line, given[3]),
-                ("DELAY_CONSTANT", given[4] or 0.0), ("MEASURE", given[5], 1),
-                ("NOTIFY", "trigger.EVENT_NOTIFY1"), ("BRANCH_COUNTER", int(given[2]), 2),
-            )  # fmt: skip
-        elif template == "ConfigList":
-            count = len(self.owner.smu.source_lists.lists.get(given[1], ()))
-            self._fill(
-                ("BUFFER_CLEAR", given[3]), ("CONFIG_RECALL", given[0], 1, given[1], 1),
-                ("SOURCE_OUTPUT", ON), ("DELAY_CONSTANT", given[2] or 0.0),
-                ("MEASURE", given[3], 1), ("BRANCH_COUNTER", count, 8), ("BRANCH_ALWAYS", 10),
-                ("CONFIG_NEXT", given[0], given[1]), ("BRANCH_ALWAYS", 4),
-                ("SOURCE_OUTPUT", "smu.OFF"),
-            )  # fmt: skip
-        else:
-            self.owner.post_error(ILLEGAL, f"Parameter {template} is no trigger model")
-
-    def _loop(self, end: tuple[Any, ...], delay: Any, buffer: Any, *, switches_on: bool = False,
-              forever: bool = False) -> None:  # fmt: skip
-        begin = ("SOURCE_OUTPUT", ON) if switches_on else ("BUFFER_CLEAR", buffer)
-        again = [("BRANCH_ALWAYS", 2)] if forever else []
-        self._fill(begin, ("DELAY_CONSTANT", delay or 0.0), ("MEASURE", buffer, 1), end, *again)
-
-    def sweep(self, name: str, first: int, points: int, delay: Any, count: Any, fail: Any,
-              buffer: Any) -> None:  # fmt: skip
-        """Load a sweep over a source configuration list; the output is off after it."""
-        self._fill(
-            ("BUFFER_CLEAR", buffer), ("CONFIG_RECALL", name, first), ("SOURCE_OUTPUT", ON),
-            ("BRANCH_ALWAYS", 6), ("CONFIG_NEXT", name),
-            ("DELAY_CONSTANT", 0.0 if delay in (None, "smu.DELAY_AUTO") else float(delay)),
-            ("MEASURE", buffer, 1), ("BRANCH_COUNTER", points * int(count or 1), 5),
-            ("SOURCE_OUTPUT", "smu.OFF"),
-        )  # fmt: skip
-        self._fail_abort = fail == ON
-
-    def sweep_functions(self) -> dict[str | int, Callable[..., None]]:
-        """Return ``sweeplinear``, ``sweeplinearstep``, ``sweeplog`` and ``sweeplist``."""
-
-        def over(name: str, levels: list[float], rest: Arguments) -> None:
-            delay, count, range_type, fail, _, buffer = (*rest, *(None,) * 6)[:6]
-            self.owner.smu.sweep_levels(name, levels, range_type)
-            self.sweep(name, 1, len(levels), delay, count, fail, buffer)
-
-        def both(rest: Arguments) -> bool:
-            return len(rest) > 4 and rest[4] == ON
-
-        def linear(name: str, start: float, stop: float, points: float, *rest: Any) -> None:
-            over(name, level_list(start, stop, int(points), both_ways=both(rest)), rest)
-
-        def step(name: str, start: float, stop: float, size: float, *rest: Any) -> None:
-            points = math.floor(abs(stop - start) / abs(size) + 1e-9) + 1
-            end = start + math.copysign((points - 1) * abs(size), stop - start)
-            over(name, level_list(start, end, points, both_ways=both(rest)), rest)
-
-        def log(name: str, start: float, stop: float, points: float, *rest: Any) -> None:
-            asymptote = float(rest[6] or 0.0) if len(rest) > 6 else 0.0
-            over(name, level_list(start, stop, int(points), both_ways=both(rest), logarithmic=True,
-                                  asymptote=asymptote), rest)  # fmt: skip
-
-        def of_list(name: str, *rest: Any) -> None:
-            index, delay, count, fail, buffer = (*rest, *(None,) * 5)[:5]
-            first = int(index or 1)
-            size = len(self.owner.smu.source_lists.lists.get(name, ()))
-            if not 1 <= first <= size:
-                self.owner.post_error(ILLEGAL, f"Configuration list {name} has no index {first}")
-                return
-            self.sweep(name, first, size - first + 1, delay, count, fail, buffer)
-
-        return {"sweeplinear": linear, "sweeplinearstep": step, "sweeplog": log,
-                "sweeplist": of_list}  # fmt: skip
+        self.fail_abort = False
 
     def listing(self) -> str:
         """``trigger.model.getblocklist``."""
@@ -224,7 +141,7 @@ class BlockModel:
                 self.at, self.outcome = 0, "IDLE"
                 return True
             if n % _BREATHE == 0:
-                owner.bench.changed.wait(0.0)
+                owner.bench.changed.wait(1e-4)
             if owner.abort_requested:
                 self.abort()
                 raise RunAborted(owner.name)
@@ -324,7 +241,7 @@ class BlockModel:
         reading = smu.take(self.owner.buffers_.find(buffer), int(count or 1), smu.settle_s)
         self._last = [*self._last[-1:], reading.reading]
         self.owner.events.give_due()
-        if self._fail_abort and smu.channel.terminal.limited:
+        if self.fail_abort and smu.channel.terminal.limited:
             smu.switch(False)
             return MAX_BLOCKS + 1
         return self.at + 1

@@ -16,7 +16,7 @@ from hil_sim.virtual_bench.instruments.keithley_2450_interlock import (
 from hil_sim.virtual_bench.personality import Setting
 from hil_sim.virtual_bench.scpi_smu import SmuChannel
 from hil_sim.virtual_bench.terminal import SourceMeter
-from hil_sim.virtual_bench.tsp import front_triggers, node
+from hil_sim.virtual_bench.tsp import block_templates, front_triggers, node
 from hil_sim.virtual_bench.tsp.block_model import BlockModel
 from hil_sim.virtual_bench.tsp.config_lists import ConfigLists
 from hil_sim.virtual_bench.tsp.front_buffers import FrontBuffers
@@ -147,6 +147,10 @@ class FrontNode(TspPersonality):
         return self.smu.measure_lists if name in self.smu.measure_lists.lists else (
             self.smu.source_lists
         )  # fmt: skip
+
+    def sweeps(self) -> dict[str | int, Callable[..., None]]:
+        """Return the functions that set up a sweep."""
+        return block_templates.sweep_functions(self.model_)
 
     def may_redefine(self, name: str) -> bool:
         """A script of an existing name is refused with 1408."""

@@ -193,7 +193,7 @@ class FrontSmu:
         snapshot = self.source.snapshot()
         if self.source.function == VOLTS and range_type != "smu.RANGE_FIXED":
             best = meter.range_for(max(abs(v) for v in levels), meter.ranges_v)
-            each = range_type in (None, "smu.RANGE_AUTO")
+            each = range_type == "smu.RANGE_AUTO"
             snapshot |= {"autorange": ON if each else OFF, "range": best}
         self.source_lists.make(name, [snapshot | {"level": v} for v in levels])
 
@@ -222,7 +222,7 @@ class FrontSmu:
             "configlist": self.source_lists.table(self.measure_lists),
             "ilimit": self._limit("ilimit", VOLTS), "vlimit": self._limit("vlimit", AMPS),
             "protect": build(*self.source.accessors("protect")),
-            **self.owner.model_.sweep_functions(),
+            **self.owner.sweeps(),
         }  # fmt: skip
         measure: dict[str | int, Any] = {
             "read": read,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from hil_sim.virtual_bench.tsp import block_templates
 from hil_sim.virtual_bench.tsp import local_events as le
 from hil_sim.virtual_bench.tsp.block_model import BLOCKS
 
@@ -42,7 +43,8 @@ def trigger_table(self: FrontNode) -> Any:
     """Return ``trigger``."""
     table, model, events = self.lua.table_from, self.model_, self.events
     functions: dict[str | int, Any] = {
-        "load": model.load, "setblock": model.put, "initiate": lambda *_: model.initiate(),
+        "load": partial(block_templates.load, model), "setblock": model.put,
+        "initiate": lambda *_: model.initiate(),
         "abort": lambda *_: model.abort(), "state": lambda *_: model.state(),
         "getblocklist": lambda *_: model.listing(), "getbranchcount": model.branch_count,
         "pause": lambda *_: None, "resume": lambda *_: None,
