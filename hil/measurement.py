@@ -82,7 +82,7 @@ def reading_index(
     block: PulseBlock,
 ) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.uint32]]:
     """Return (step, line, pulse) of every reading that ``block`` promises, in order."""
-    pair_step, pair_line = np.nonzero(block.sense)
+    pair_step, pair_line = np.divmod(np.flatnonzero(block.sense), max(block.n_lines, 1))
     sensed = np.bincount(pair_step, minlength=block.n_steps)
     count = sensed * block.repeat
     step = np.repeat(np.arange(block.n_steps), count)

@@ -92,11 +92,11 @@ class Trains:
             at = (self._kinds * n + which).ravel()
             target = (self._targets + (first + which) * len(self._points)).ravel()
             yield PulseBlock(
-                steps.phase, frozen(steps.state[at]), frozen(steps.level_v[at]),
-                frozen(steps.width_s[at]), frozen(steps.rise_s[at]), frozen(steps.fall_s[at]),
-                frozen(steps.gap_s[at]), steps.compliance_a,
-                frozen(np.tile(self._repeats, which.size)), frozen(steps.sense[at]),
-                frozen(steps.selected[at]), steps.sensing, frozen(target),
+                steps.phase, rows(steps.state, at), rows(steps.level_v, at),
+                rows(steps.width_s, at), rows(steps.rise_s, at), rows(steps.fall_s, at),
+                rows(steps.gap_s, at), steps.compliance_a,
+                frozen(np.tile(self._repeats, which.size)), rows(steps.sense, at),
+                rows(steps.selected, at), steps.sensing, frozen(target),
             )  # fmt: skip
 
     def _together(self, steps: PulseBlock, n: int) -> int:
@@ -116,6 +116,11 @@ class Trains:
         own = np.zeros_like(block.sense)
         own[np.arange(len(cells)), context.geometry.read_lines.minus[cells.cols]] = True
         return as_reading_steps(dataclasses.replace(block, sense=own), Phase.PROGRAM)
+
+
+def rows(column: NDArray[Any], at: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the given rows of a column of a block, read-only."""
+    return frozen(np.take(column, at, axis=0))
 
 
 class TrainRecord(Record):

@@ -72,9 +72,9 @@ class _Order:
     """Where the readings of a block are among those that it promises."""
 
     def __init__(self, block: PulseBlock) -> None:
-        step, line = np.nonzero(block.sense)
+        self._key = np.flatnonzero(block.sense)
         self._n_lines = block.n_lines
-        self._key = step * block.n_lines + line
+        step = self._key // block.n_lines
         self._sensed = np.bincount(step, minlength=block.n_steps)
         self._pairs = np.cumsum(self._sensed) - self._sensed
         count = self._sensed * block.repeat

@@ -22,15 +22,15 @@ def highest(bits: np.int64) -> int:
 
 @njit(cache=True)
 def alike(
-    live: NDArray[np.int64], state: NDArray[np.uint8], level_v: NDArray[np.float64],
-    width_s: NDArray[np.float64], sense: NDArray[np.bool_], selected: NDArray[np.bool_], most: int,
+    live: NDArray[np.int64], state: NDArray[np.uint64], level_v: NDArray[np.uint64],
+    width_s: NDArray[np.uint64], sense: NDArray[np.uint64], selected: NDArray[np.uint64],
+    most: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
     """Return (which different step each of ``live`` is, the first of each), exact.
 
     Args:
         live: (n_live,) steps to compare.
-        state, level_v, sense, selected: (n_steps, n_lines).
-        width_s: (n_steps, 1) or (n_steps, n_lines).
+        state, level_v, width_s, sense, selected: a row of words for each step.
         most: different steps that are looked for; with more of them the first array is empty.
     """
     of = np.empty(live.size, dtype=np.int64)
@@ -45,23 +45,13 @@ def alike(
                 continue
             c = of[k - 2] if tried == -2 else of[k - 1] if tried == -1 else tried
             r = live[first[c]]
-            same = True
-            for w in range(width_s.shape[1]):
-                if width_s[s, w] != width_s[r, w]:
-                    same = False
-                    break
-            if not same:
-                continue
-            for m in range(state.shape[1]):
-                if (
-                    state[s, m] != state[r, m]
-                    or level_v[s, m] != level_v[r, m]
-                    or sense[s, m] != sense[r, m]
-                    or selected[s, m] != selected[r, m]
-                ):
-                    same = False
-                    break
-            if same:
+            if (
+                _equal(width_s, s, r)
+                and _equal(state, s, r)
+                and _equal(level_v, s, r)
+                and _equal(sense, s, r)
+                and _equal(selected, s, r)
+            ):
                 found = c
                 break
         if found < 0:
@@ -72,6 +62,14 @@ def alike(
             n += 1
         of[k] = found
     return of, first[:n]
+
+
+@njit(cache=True)
+def _equal(rows: NDArray[np.uint64], s: int, r: int) -> bool:
+    for n in range(rows.shape[1]):
+        if rows[s, n] != rows[r, n]:
+            return False
+    return True
 
 
 @njit(cache=True)

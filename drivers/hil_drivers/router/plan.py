@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -269,10 +269,23 @@ def alike_steps(
     from hil_drivers.router.kernels import alike
 
     width = block.width_s if block.width_s.ndim == 2 else block.width_s[:, None]
-    of, first = alike(live, block.state, block.level_v, width, block.sense, block.selected, _ALIKE)
+    of, first = alike(
+        live, *(_words(a) for a in (block.state, block.level_v, width, block.sense,
+                                    block.selected)), _ALIKE
+    )  # fmt: skip
     if of.size == live.size:
         return of, first
     return np.arange(live.size), np.arange(live.size)
+
+
+def _words(rows: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return the bytes of each row as 64-bit words, filled up with zeros."""
+    size = rows.shape[1] * rows.itemsize
+    if size % 8 == 0 and rows.flags.c_contiguous:
+        return rows.view(np.uint64)
+    out = np.zeros((len(rows), -(-size // 8) * 8), dtype=np.uint8)
+    out[:, :size] = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), size)
+    return out.view(np.uint64)
 
 
 def _steps(block: PulseBlock, steps: NDArray[np.int64]) -> PulseBlock:

@@ -150,13 +150,18 @@ class Wiring:
 
     def closures(self, channel_of_line: NDArray[np.int64]) -> frozenset[Crosspoint]:
         """Return the relays that connect every line as given; −1 = floating."""
-        lines = self.switched
-        channels = channel_of_line[lines]
-        return frozenset(
-            self.crosspoints[line, channel]
-            for line, channel in zip(lines.tolist(), channels.tolist(), strict=True)
-            if channel >= 0
-        )
+        channels = channel_of_line[self.switched]
+        closed = np.flatnonzero(channels >= 0)
+        return frozenset(self._relays[closed, channels[closed]].tolist())
+
+    @cached_property
+    def _relays(self) -> NDArray[np.object_]:
+        """(n_switched, n_channels) the relay that connects them, None where there is none."""
+        out = np.full((self.switched.size, len(self.channels)), None, dtype=object)
+        at = {line: n for n, line in enumerate(self.switched.tolist())}
+        for (line, channel), relay in self.crosspoints.items():
+            out[at[line], channel] = relay
+        return out
 
 
 def _check_joins(ways: list[Wire]) -> None:
