@@ -141,7 +141,8 @@ class LimitChecker:
                 note="this backend cannot limit current",
             )
         if not caps.parallel_sense:
-            sensed = block.sense.sum(axis=1)
+            steps = np.flatnonzero(block.sense) // max(block.n_lines, 1)
+            sensed = np.bincount(steps, minlength=block.n_steps)
             if (sensed > 1).any():
                 raise LimitError(
                     "lines sensed at once", int(sensed.max()), 1, "lines", block=index,

@@ -66,10 +66,10 @@ def alike(
 
 @njit(cache=True)
 def _equal(rows: NDArray[np.uint64], s: int, r: int) -> bool:
-    for n in range(rows.shape[1]):
-        if rows[s, n] != rows[r, n]:
-            return False
-    return True
+    n = 0
+    while n < rows.shape[1] and rows[s, n] == rows[r, n]:
+        n += 1
+    return n == rows.shape[1]
 
 
 @njit(cache=True)

@@ -269,10 +269,10 @@ def alike_steps(
     from hil_drivers.router.kernels import alike
 
     width = block.width_s if block.width_s.ndim == 2 else block.width_s[:, None]
-    of, first = alike(
-        live, *(_words(a) for a in (block.state, block.level_v, width, block.sense,
-                                    block.selected)), _ALIKE
-    )  # fmt: skip
+    state, level_v, width_s, sense, selected = (
+        _words(rows) for rows in (block.state, block.level_v, width, block.sense, block.selected)
+    )
+    of, first = alike(live, state, level_v, width_s, sense, selected, _ALIKE)
     if of.size == live.size:
         return of, first
     return np.arange(live.size), np.arange(live.size)
