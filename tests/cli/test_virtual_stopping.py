@@ -28,13 +28,27 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def scpi(station):
+    """Return the starter station with a B2902A over VXI-11 in place of the 2600B."""
+    return (
+        station.replace('driver = "keithley-2600b"', 'driver = "keysight-b2900"')
+        .replace("TCPIP0::192.168.0.5::5025::SOCKET", "TCPIP0::192.168.0.5::INSTR")
+        .replace("smu.a", "smu.1")
+        .replace("smu.b", "smu.2")
+        # Its lists hold 2500 points, so they are slow ones.
+        .replace('read_width = "1 ms"', 'read_width = "20 ms"')
+        .replace('write_width = "200 us"', 'write_width = "10 ms"')
+        .replace('gap = "100 us"', 'gap = "10 ms"')
+    )
+
+
 class Watched:
     """``hil run`` on a bench whose outputs are watched."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, change=str, protocol=LONG):
         for name, text in starter_files(rig=True).items():
-            write(folder, name, text)
-        write(folder, "long.toml", LONG)
+            write(folder, name, change(text) if name == "station.toml" else text)
+        write(folder, "long.toml", protocol)
         self.folder, self.log = folder, folder / "outputs"
         self.process = subprocess.Popen(
             [sys.executable, WATCHED, str(self.log), "run", "long.toml", "-s", "station.toml",
@@ -75,6 +89,25 @@ def watched(tmp_path):
     yield found
     found.process.kill()
     found.process.communicate()
+
+
+def test_a_second_ctrl_c_is_off_within_200_ms_on_scpi_sources_too(tmp_path):
+    watched = Watched(tmp_path, scpi, LONG.replace("400", "25"))
+    try:
+        watched.wait_until_on()
+        watched.signal(signal.SIGINT)
+        time.sleep(0.1)
+        assert watched.changes()[-1][1] == "on"
+        second = watched.signal(signal.SIGINT)
+        run = watched.finish()
+    finally:
+        watched.process.kill()
+        watched.process.communicate()
+    after = [(when, what) for when, what in watched.changes() if when > second]
+    assert [what for _, what in after] == ["off"]
+    print(f"off after {(after[0][0] - second) * 1e-6:.1f} ms")
+    assert (after[0][0] - second) * 1e-9 < 0.2
+    assert run.status == "interrupted"
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=NAMES)
