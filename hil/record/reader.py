@@ -15,6 +15,7 @@ from hil.record.segments import checksum, split_message, unmarked
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 RUNNING = "crashed or running"
 
@@ -168,6 +169,18 @@ class Run:
         frame.attrs["units"] = {c.name: c.unit for c in TABLES[table]}
         frame.attrs["meanings"] = {c.name: c.meaning for c in TABLES[table]}
         return frame
+
+    def to_xarray(self, table: TableName = "pulses") -> xr.Dataset:
+        """Return ``reads``, ``pulses`` or ``ops`` as an xarray dataset; null is NaN.
+
+        Units, meanings and the names of codes are attributes after the CF conventions.
+
+        Raises:
+            StoreError: no such table, or xarray is not installed.
+        """
+        from hil.record.labelled import to_dataset
+
+        return to_dataset(self, table)
 
     def batches(self, table: TableName) -> Iterator[Any]:
         """Yield the rows of ``table`` in order as pyarrow record batches.

@@ -12,6 +12,7 @@ from hil.cli.commands.demo import demo
 from hil.cli.commands.doctor import doctor
 from hil.cli.commands.dry_run import dry_run
 from hil.cli.commands.explain import explain
+from hil.cli.commands.export import export
 from hil.cli.commands.init import init
 from hil.cli.commands.run import run
 from hil.cli.commands.schema import schema
@@ -28,6 +29,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "run": run,
     "train": train,
     "show": show,
+    "export": export,
     "calibrate": calibrate,
     "bench": bench,
     "schema": schema,
