@@ -171,7 +171,7 @@ def check_port(
 @njit(cache=True)
 def _count_lines(
     state: Any, level_v: Any, width_s: Any, selected: Any, s: int, r: int, lines: Any,
-    reading: bool, pulses: Any, reads: Any, v2t: Any, chosen: Any,
+    reading: bool, pulses: Any, reads: Any, v2t: Any, time_s: Any, chosen: Any,
 ) -> int:  # fmt: skip
     """Count one step on the lines of one side; fill ``chosen`` with the selected ones."""
     wide = width_s.shape[1] > 1
@@ -188,6 +188,8 @@ def _count_lines(
                     reads[n] += r
             elif selected[s, k]:
                 pulses[n] += r
+                if driven:
+                    time_s[n] += w * r
                 chosen[n_chosen] = n
                 n_chosen += 1
     return n_chosen
@@ -196,9 +198,9 @@ def _count_lines(
 @njit(cache=True)
 def count_pulses(
     state: Any, level_v: Any, width_s: Any, selected: Any, repeat: Any, plus: Any, minus: Any,
-    reading: bool, erasing: bool, sel_pos: Any, sel_neg: Any, sel_v2t: Any, plus_pulses: Any,
-    minus_pulses: Any, plus_reads: Any, minus_reads: Any, plus_v2t: Any, minus_v2t: Any,
-    rows: Any, cols: Any,
+    reading: bool, erasing: bool, sel_pos: Any, sel_neg: Any, sel_v2t: Any, sel_s: Any,
+    sel_lines_s: Any, plus_pulses: Any, minus_pulses: Any, plus_reads: Any, minus_reads: Any,
+    plus_v2t: Any, minus_v2t: Any, plus_s: Any, minus_s: Any, rows: Any, cols: Any,
 ) -> int:  # fmt: skip
     """Add a block to the ledger; return the number of device pulses on selected devices.
 
@@ -211,9 +213,9 @@ def count_pulses(
         if r == 0:
             continue
         n_rows = _count_lines(state, level_v, width_s, selected, s, r, plus, reading,
-                              plus_pulses, plus_reads, plus_v2t, rows)  # fmt: skip
+                              plus_pulses, plus_reads, plus_v2t, plus_s, rows)  # fmt: skip
         n_cols = _count_lines(state, level_v, width_s, selected, s, r, minus, reading,
-                              minus_pulses, minus_reads, minus_v2t, cols)  # fmt: skip
+                              minus_pulses, minus_reads, minus_v2t, minus_s, cols)  # fmt: skip
         if reading:
             continue
         for a in range(n_rows):
@@ -238,8 +240,56 @@ def count_pulses(
                 else:
                     sel_neg[i, j] += r
                 sel_v2t[i, j] += v * v * w * r
+                sel_s[i, j] += w * r
+                if vp != 0.0:
+                    sel_lines_s[i, j] += wp * r
+                if vm != 0.0:
+                    sel_lines_s[i, j] += (width_s[s, km] if wide else width_s[s, 0]) * r
                 total += r
     return total
+
+
+@njit(cache=True)
+def note_conductances(
+    state: Any, level_v: Any, step: Any, line: Any, current_a: Any, usable: Any, plus: Any,
+    col_of_line: Any, read_v: float, sel_v2t: Any, plus_v2t: Any, minus_v2t: Any, g: Any,
+    joule: Any, joule_v2t: Any,
+) -> None:  # fmt: skip
+    """Take over the conductances that readings give, and settle the energy up to now with them.
+
+    A reading gives one where its step drives exactly one ``plus`` line, at ``read_v``. The energy
+    since a device's last reading is that of the mean of both conductances.
+    """
+    at, row = -1, -1
+    for m in range(step.size):
+        if not (0 <= step[m] < state.shape[0] and 0 <= line[m] < col_of_line.size):
+            continue  # what an implementation writes by mistake must not reach the memory
+        if step[m] != at:
+            at = step[m]
+            row = _single_line(state, level_v, at, plus, read_v)
+        j = col_of_line[line[m]]
+        if row < 0 or j < 0 or not usable[m] or np.isnan(current_a[m]):
+            continue
+        now = -current_a[m] / read_v
+        before = now if np.isnan(g[row, j]) else g[row, j]
+        lines_v2t = plus_v2t[row] + minus_v2t[j] - sel_v2t[row, j] / 2
+        v2t = sel_v2t[row, j] + max(lines_v2t, 0.0)
+        joule[row, j] += (v2t - joule_v2t[row, j]) * (before + now) / 2
+        joule_v2t[row, j] = v2t
+        g[row, j] = now
+
+
+@njit(cache=True)
+def _single_line(state: Any, level_v: Any, s: int, lines: Any, read_v: float) -> int:
+    """Return which line alone is driven in step ``s``, at ``read_v``; −1 for none."""
+    found = -1
+    for n in range(lines.size):
+        k = lines[n]
+        if state[s, k] == DRIVE and level_v[s, k] != 0.0:
+            if found >= 0 or abs(level_v[s, k] - read_v) > 1e-6 * abs(read_v):
+                return -1
+            found = n
+    return found
 
 
 @njit(cache=True, nogil=True)

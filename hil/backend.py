@@ -9,16 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, final
+from typing import Any, Protocol, Self, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hil.capabilities import Capabilities
-from hil.errors import BackendError, HilError, RunInterrupted
+from hil.errors import BackendError, EnduranceError, HilError, RunInterrupted
 from hil.geometry import ArrayGeometry
 from hil.ledger import Ledger
 from hil.limits import LimitChecker, PulseBudget, SafetyLimits
@@ -44,6 +44,21 @@ class Unfinished:
     possible: NDArray[np.int64]
     readings: MeasurementBlock
     cause: HilError | None = None
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A backend whose devices can be put back: a simulator, for checkpoints and nothing else."""
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Return copies of everything that decides what its devices do from now on."""
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a snapshot of the same array.
+
+        Raises:
+            ConfigError: it is that of another array.
+        """
 
 
 class Backend(ABC):
@@ -238,8 +253,16 @@ class Backend(ABC):
             self._honour_stop()
             raise RunInterrupted("stopped on request, in the safe state")
         self.checker.check(block)
-        self._budget.check_block(block)
+        try:
+            self._budget.check_block(block)
+        except EnduranceError:
+            self._safe_state()  # this is how a closed loop ends
+            raise
         return self._one(block)
+
+    def check_endurance(self) -> None:
+        """Raise EnduranceError when a device has no pulse left of ``limits.pulses_per_device``."""
+        self._budget.check_left()
 
     def _require_ready(self) -> None:
         if not self._is_open:

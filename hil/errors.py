@@ -95,6 +95,10 @@ class LimitError(HilError, ValueError):
         super().__init__(f"{place}: {text}" if place else text)
 
 
+class EnduranceError(LimitError):
+    """The pulses that a device may receive over its life are, or would be, used up."""
+
+
 class BackendError(HilError):
     """A backend could not do what was asked."""
 

@@ -9,13 +9,29 @@ for V/2 and ground, an upper bound for V/3, and it multiplies with the conductan
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hil.errors import ConfigError
 from hil.geometry import ArrayGeometry
+from hil.measurement import MeasurementBlock, Status
 from hil.program import READING_PHASES, Phase, PulseBlock, by_phase
+
+#: Tables that add up, per device and per line, and their types.
+_PER_DEVICE: Final = {
+    "selected_plus": np.uint32, "selected_minus": np.uint32, "selected_v2s": np.float64,
+    "selected_s": np.float64, "selected_lines_s": np.float64, "settled_joule": np.float64,
+    "settled_v2s": np.float64,
+}  # fmt: skip
+_PER_LINE: Final = {"pulses": np.uint32, "reads": np.uint32, "v2s": np.float64, "s": np.float64}
+#: Readings with one of these bits are no conductance.
+_UNUSABLE: Final = np.uint32(
+    Status.OVERFLOW | Status.UNPARSABLE | Status.TIMEOUT | Status.COUNT_UNKNOWN
+    | Status.SUSPECT_LINK
+)  # fmt: skip
 
 
 def widths_2d(block: PulseBlock) -> NDArray[np.float64]:
@@ -26,27 +42,46 @@ def widths_2d(block: PulseBlock) -> NDArray[np.float64]:
 class Ledger:
     """Counts of pulses per device of one array. Updated by the backend after every block.
 
-    Attributes (uint32 counts, float64 V²·s):
+    Attributes (uint32 counts, float64 V²·s and seconds):
         selected_plus, selected_minus: (n_rows, n_cols) write pulses with positive / negative
             device voltage on selected devices; an erase counts as negative.
+        selected_v2s, selected_s: (n_rows, n_cols) ∫V²dt and time of these pulses.
+        selected_lines_s: (n_rows, n_cols) time for which the device's two lines were driven by
+            them, added up.
         row_pulses, col_pulses: (n_rows,), (n_cols,) write pulses with the line selected.
         row_reads, col_reads: read pulses driven on the line.
+        row_v2s, col_v2s: ∫V²dt of the line; row_s, col_s: time of its write pulses, selected.
+        settled_joule: (n_rows, n_cols) energy up to ∫V²dt = settled_v2s, the last reading.
         g_last_siemens: (n_rows, n_cols) conductance last decoded, NaN = never.
+        carried: (n_rows, n_cols) pulses on selected devices before this ledger began.
     """
+
+    selected_plus: NDArray[np.uint32]
+    selected_minus: NDArray[np.uint32]
+    selected_v2s: NDArray[np.float64]
+    selected_s: NDArray[np.float64]
+    selected_lines_s: NDArray[np.float64]
+    settled_joule: NDArray[np.float64]
+    settled_v2s: NDArray[np.float64]
+    row_pulses: NDArray[np.uint32]
+    col_pulses: NDArray[np.uint32]
+    row_reads: NDArray[np.uint32]
+    col_reads: NDArray[np.uint32]
+    row_v2s: NDArray[np.float64]
+    col_v2s: NDArray[np.float64]
+    row_s: NDArray[np.float64]
+    col_s: NDArray[np.float64]
 
     def __init__(self, geometry: ArrayGeometry) -> None:
         self.geometry = geometry
         rows, cols = geometry.shape
-        self.selected_plus = np.zeros((rows, cols), dtype=np.uint32)
-        self.selected_minus = np.zeros((rows, cols), dtype=np.uint32)
-        self.selected_v2s = np.zeros((rows, cols))
-        self.row_pulses = np.zeros(rows, dtype=np.uint32)
-        self.col_pulses = np.zeros(cols, dtype=np.uint32)
-        self.row_reads = np.zeros(rows, dtype=np.uint32)
-        self.col_reads = np.zeros(cols, dtype=np.uint32)
-        self.row_v2s = np.zeros(rows)
-        self.col_v2s = np.zeros(cols)
+        for name, dtype in _PER_DEVICE.items():
+            setattr(self, name, np.zeros((rows, cols), dtype))
+        for name, dtype in _PER_LINE.items():
+            setattr(self, f"row_{name}", np.zeros(rows, dtype))
+            setattr(self, f"col_{name}", np.zeros(cols, dtype))
         self.g_last_siemens = np.full((rows, cols), np.nan)
+        self.carried: NDArray[np.int64] | None = None
         self.device_pulses = 0  #: total pulses on selected devices
         self.most_pulses_bound = 0  #: no device has received more selected pulses than this
         self._scratch = (np.empty(rows, dtype=np.int64), np.empty(cols, dtype=np.int64))
@@ -54,7 +89,9 @@ class Ledger:
         self._write_lines = (write.plus, write.minus)
         self._read_lines = (read.plus, read.minus)
         self._erase_lines = geometry.erase_lines
-        self._count: Any = None
+        self._col_of_line = np.full(geometry.n_lines, -1, dtype=np.int64)
+        self._col_of_line[read.minus] = np.arange(cols)
+        self._kernels: Any = None
 
     def add(self, block: PulseBlock) -> int:
         """Add an executed block; return the number of pulses on selected devices."""
@@ -65,18 +102,15 @@ class Ledger:
             self.add(reads)
         if block.phase is Phase.ERASE and self._erase_lines is not None:
             return self._add_erase(block)
-        if self._count is None:
-            from hil._kernels import count_pulses
-
-            self._count = count_pulses
         reading = block.phase in READING_PHASES
         plus, minus = self._read_lines if reading else self._write_lines
         width = widths_2d(block)
-        pulses = self._count(
+        pulses = self._loaded().count_pulses(
             block.state, block.level_v, width, block.selected, block.repeat, plus, minus, reading,
             block.phase is Phase.ERASE, self.selected_plus, self.selected_minus, self.selected_v2s,
-            self.row_pulses, self.col_pulses, self.row_reads, self.col_reads, self.row_v2s,
-            self.col_v2s, *self._scratch,
+            self.selected_s, self.selected_lines_s, self.row_pulses, self.col_pulses,
+            self.row_reads, self.col_reads, self.row_v2s, self.col_v2s, self.row_s, self.col_s,
+            *self._scratch,
         )  # fmt: skip
         if pulses:
             self.device_pulses += pulses
@@ -96,10 +130,40 @@ class Ledger:
         v2s = (np.where(hit, v, 0.0) ** 2 * w * block.repeat[:, None]).sum(axis=0)
         self.selected_minus += rows[:, None]
         self.selected_v2s += v2s[:, None]
+        self.selected_s += (hit * w * block.repeat[:, None]).sum(axis=0)[:, None]
         pulses = int(rows.sum()) * self.geometry.n_cols
         self.device_pulses += pulses
         self.most_pulses_bound += int(block.repeat.sum())
         return pulses
+
+    def note(self, block: PulseBlock, readings: MeasurementBlock, read_v: float) -> None:
+        """Take over the conductances in siemens that a block's readings give.
+
+        Those are readings of steps in which one row alone is driven, at ``read_v`` volts. Readings
+        that are NaN or marked as wrong are passed over.
+        """
+        self._loaded().note_conductances(
+            block.state, block.level_v, readings.step, readings.line, readings.current_a,
+            (readings.status & _UNUSABLE) == 0, self._read_lines[0], self._col_of_line, read_v,
+            self.selected_v2s, self.row_v2s, self.col_v2s, self.g_last_siemens, self.settled_joule,
+            self.settled_v2s,
+        )  # fmt: skip
+
+    def _loaded(self) -> Any:
+        if self._kernels is None:
+            from hil import _kernels
+
+            self._kernels = _kernels
+        return self._kernels
+
+    def carry(self, pulses: NDArray[np.int64]) -> None:
+        """Count (n_rows, n_cols) pulses that the devices received before towards their budget."""
+        self.carried = pulses.astype(np.int64)
+        self.most_pulses_bound = int(self.life().max(initial=0))
+
+    def life(self) -> NDArray[np.int64]:
+        """Return (n_rows, n_cols) write pulses on selected devices, with those carried over."""
+        return self.selected() if self.carried is None else self.selected() + self.carried
 
     def selected(self) -> NDArray[np.int64]:
         """Return (n_rows, n_cols) write pulses that each device received while selected."""
@@ -125,25 +189,79 @@ class Ledger:
         )
         return stress
 
+    def stress_s(self) -> NDArray[np.float64]:
+        """Return (n_rows, n_cols) seconds under write pulses, selected or half-selected."""
+        lines = self.row_s[:, None] + self.col_s[None, :] - self.selected_lines_s
+        stress: NDArray[np.float64] = self.selected_s + np.maximum(lines, 0.0)
+        return stress
+
     def energy_joule(self) -> NDArray[np.float64]:
         """Return (n_rows, n_cols) joules, NaN where the conductance was never read; approximate."""
-        energy: NDArray[np.float64] = self.v2s() * self.g_last_siemens
+        since = self.v2s() - self.settled_v2s
+        energy: NDArray[np.float64] = self.settled_joule + since * self.g_last_siemens
         return energy
 
     def copy(self) -> Ledger:
         """Return an independent copy."""
         other = Ledger(self.geometry)
-        for name in self.tables():
-            getattr(other, name)[...] = getattr(self, name)
-        other.device_pulses = self.device_pulses
+        other.restore(self.tables())
+        other.carried = self.carried
         other.most_pulses_bound = self.most_pulses_bound
         return other
 
+    def since(self, before: Ledger) -> Ledger:
+        """Return what was added after ``before``, a copy made earlier."""
+        other = self.copy()
+        for name in other.sums():
+            getattr(other, name)[...] -= getattr(before, name)
+        other.device_pulses -= before.device_pulses
+        return other
+
+    def include(self, tables: Mapping[str, NDArray[Any]]) -> None:
+        """Add the tables of another ledger of this array, later than this one.
+
+        Raises:
+            ConfigError: a table is missing or is that of another array.
+        """
+        other = Ledger(self.geometry)
+        other.restore(tables)
+        for name in self.sums():
+            getattr(self, name)[...] += getattr(other, name)
+        known = ~np.isnan(other.g_last_siemens)
+        self.g_last_siemens[known] = other.g_last_siemens[known]
+        self.device_pulses += other.device_pulses
+        self.most_pulses_bound = int(self.life().max(initial=0))
+
+    def restore(self, tables: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the tables of :meth:`tables`.
+
+        Raises:
+            ConfigError: a table is missing or is that of another array.
+        """
+        for name, mine in self.tables().items():
+            given = tables.get(name)
+            if given is None or given.shape != mine.shape:
+                what = "is missing" if given is None else f"has shape {given.shape}"
+                raise ConfigError(f"{what}, the array's is {mine.shape}", field=f"ledger.{name}")
+            mine[...] = given
+        self.device_pulses = int(self.selected().sum())
+        self.most_pulses_bound = int(self.life().max(initial=0))
+
+    def sums(self) -> tuple[str, ...]:
+        """Return the names of the tables that add up: all but the last conductance."""
+        return tuple(name for name in self.tables() if name != "g_last_siemens")
+
     def tables(self) -> dict[str, NDArray[Any]]:
         """Return the stored arrays by name, for saving with a run."""
-        names = ("selected_plus", "selected_minus", "selected_v2s", "row_pulses", "col_pulses",
-                 "row_reads", "col_reads", "row_v2s", "col_v2s", "g_last_siemens")  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        lines = [f"{side}_{name}" for name in _PER_LINE for side in ("row", "col")]
+        return {name: getattr(self, name) for name in (*_PER_DEVICE, *lines, "g_last_siemens")}
+
+    def classes(self) -> dict[str, NDArray[Any]]:
+        """Return what is derived per device, (n_rows, n_cols) each, for reading with a run."""
+        return {
+            "half_selected": self.half_selected(), "reads": self.reads(),
+            "stress_s": self.stress_s(), "energy_joule": self.energy_joule(),
+        }  # fmt: skip
 
     def summary(self) -> dict[str, float]:
         """Return totals and worst cases as plain numbers."""

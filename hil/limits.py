@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hil.capabilities import Capabilities, Range
-from hil.errors import LimitError
+from hil.errors import EnduranceError, LimitError
 from hil.geometry import ArrayGeometry, PortLines
 from hil.ledger import Ledger, widths_2d
 from hil.program import READING_PHASES, Phase, PulseBlock
@@ -35,7 +35,7 @@ class SafetyLimits:
         half_select_v: largest |voltage| of a device that is not selected, in write phases.
         erase_v: voltage of the erase port of a three-terminal cell.
         energy_joule: bound V · I_compliance · t per pulse and line.
-        pulses_per_device: selected write pulses per device over the run.
+        pulses_per_device: selected write pulses per device over its life, see :meth:`Ledger.carry`.
     """
 
     level_v: Range = field(default_factory=Range)
@@ -212,7 +212,7 @@ class LimitChecker:
 
 
 class PulseBudget:
-    """Keeps selected pulses per device within ``SafetyLimits.pulses_per_device`` over a run.
+    """Keeps selected pulses per device within ``SafetyLimits.pulses_per_device`` over their life.
 
     A cheap upper bound decides nearly always; only when it exceeds the limit are the devices
     counted one by one.
@@ -223,18 +223,18 @@ class PulseBudget:
         self._ledger = ledger
 
     def check_block(self, block: PulseBlock, index: int | None = None) -> None:
-        """Raise LimitError when ``block``, driven now, would take a device over its budget."""
+        """Raise EnduranceError when ``block``, driven now, would take a device over its budget."""
         if self._limit == math.inf or not _writes(block):
             return
         if self._ledger.most_pulses_bound + int(block.repeat.sum()) <= self._limit:
             return
-        self._ledger.most_pulses_bound = int(self._ledger.selected().max())
+        self._ledger.most_pulses_bound = int(self._ledger.life().max())
         planned = self._ledger.copy()
         planned.add(block)
         self._raise_if_over(planned, index)
 
     def check_programme(self, programme: Iterable[PulseBlock]) -> None:
-        """Raise LimitError when all of a re-iterable ``programme`` would exceed the budget."""
+        """Raise EnduranceError when all of a re-iterable ``programme`` would exceed the budget."""
         if self._limit == math.inf:
             return
         bound = self._ledger.most_pulses_bound
@@ -247,12 +247,28 @@ class PulseBudget:
                 planned.add(block)
                 self._raise_if_over(planned, index)
 
+    def check_left(self) -> None:
+        """Raise EnduranceError when a device that is not dead has no pulse left."""
+        left = self._limit - self._ledger.life()
+        if self._ledger.geometry.dead is not None:
+            left = np.where(self._ledger.geometry.dead, np.inf, left)
+        if left.min() < 1:
+            self._refuse(int(left.argmin()), self._ledger, None)
+
     def _raise_if_over(self, planned: Ledger, index: int | None) -> None:
-        counts = planned.selected()
+        counts = planned.life()
         if counts.max() > self._limit:
-            row, col = np.unravel_index(int(counts.argmax()), counts.shape)
-            raise LimitError("pulses over the run", int(counts.max()), self._limit, "pulses",
-                             block=index, where=f"cell ({row}, {col})")  # fmt: skip
+            self._refuse(int(counts.argmax()), planned, index)
+
+    def _refuse(self, cell: int, ledger: Ledger, index: int | None) -> None:
+        row, col = divmod(cell, ledger.geometry.n_cols)
+        before = 0 if ledger.carried is None else int(ledger.carried[row, col])
+        raise EnduranceError(
+            "pulses over the device's life" if before else "pulses over the run",
+            int(ledger.life()[row, col]), self._limit, "pulses", block=index,
+            where=f"cell ({row}, {col})",
+            note=f"{before} of them in earlier runs" if before else None,
+        )  # fmt: skip
 
 
 def _writes(block: PulseBlock) -> bool:

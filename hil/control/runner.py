@@ -12,7 +12,7 @@ from hil.errors import RunInterrupted, StoreError
 from hil.measurement import MeasurementBlock
 from hil.operating import OperatingPoint
 from hil.procedure import ArrayContext, Outcome, Procedure
-from hil.program import Programme, PulseBlock
+from hil.program import Phase, Programme, PulseBlock
 
 Progress = Callable[[PulseBlock], None]
 
@@ -49,7 +49,9 @@ class Runner:
         """Drive one block of a closed loop, record it, return its readings."""
         backend, recorder = self.backend, self.recorder
         if recorder is None:
-            return backend.run_block(block)
+            readings = backend.run_block(block)
+            self._note(block, readings)
+            return readings
         number = recorder.next_op() if op_id is None else op_id
         start_ns = backend.clock_ns()
         before = backend.ledger.device_pulses
@@ -58,6 +60,7 @@ class Runner:
         except BaseException as exc:
             self._keep_unfinished(number, ordinal, start_ns, exc)
             raise
+        self._note(block, readings)
         recorder.block(
             backend, self.op, number, ordinal, self.layer, start_ns,
             backend.ledger.device_pulses - before, block, readings, ends=True,
@@ -65,6 +68,11 @@ class Runner:
         if backend.tripped_steps:
             recorder.tripped(backend.geometry, number, ordinal, block, backend.tripped_steps)
         return readings
+
+    def _note(self, block: PulseBlock, readings: MeasurementBlock) -> None:
+        """Keep the conductances that were read in the ledger; products of many rows give none."""
+        if len(readings) and block.phase not in (Phase.FORWARD, Phase.BACKWARD):
+            self.backend.ledger.note(block, readings, self.op.read_v)
 
     def _keep_unfinished(
         self, op_id: int, ordinal: int, start_ns: int, failure: BaseException
@@ -108,6 +116,7 @@ class Runner:
         try:
             for readings in stream:
                 block = current[0]
+                self._note(block, readings)
                 if recorder is not None:
                     recorder.block(
                         backend, self.op, op_id, ordinal, self.layer, start_ns,
