@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
 from hil_sim.virtual_bench import Bench
-from resistor import RESISTOR_OHM, resistor_bench
+from resistor import RESISTOR_OHM, eventually, resistor_bench
 
 
 def say(bench: Bench, text: str) -> str:
@@ -150,3 +151,64 @@ def test_output_off_modes_ground_or_release_the_line(bench: Bench) -> None:
     assert terminal.low_impedance
     say(bench, "smua.source.output=2")
     assert not terminal.low_impedance
+
+
+# Trigger objects.
+
+
+def test_a_wait_lets_time_pass_to_the_event_or_to_its_end(visa: Any) -> None:
+    with resistor_bench("keithley-2600b", "a") as bench:
+        smu = visa(bench, "dut")
+        smu.write("trigger.timer[1].delay=0.5")
+        smu.write("trigger.timer[1].stimulus=trigger.generator[1].EVENT_ID")
+        assert smu.query("trigger.generator[1].assert() print(trigger.timer[1].wait(2))") == "true"
+        assert bench.clock_ns == 500_000_000
+        assert smu.query("print(trigger.timer[1].wait(0.02))") == "false"
+        assert bench.clock_ns == 520_000_000
+        smu.write("*TRG")
+        assert smu.query("print(trigger.wait(0.02), trigger.wait(0.02))") == "true\tfalse"
+        smu.write("*TRG")
+        smu.write("trigger.clear()")
+        assert smu.query("print(trigger.wait(0.02))") == "false"
+
+
+@pytest.mark.parametrize(("or_mode", "waited_s"), [("false", 0.3), ("true", 0.1)])
+def test_a_blender_gives_its_event_at_all_or_at_one_of_its_stimuli(
+    bench: Bench, or_mode: str, waited_s: float
+) -> None:
+    for n, delay in ((1, 0.1), (2, 0.3)):
+        say(bench, f"trigger.timer[{n}].delay={delay}")
+        say(bench, f"trigger.timer[{n}].stimulus=trigger.generator[1].EVENT_ID")
+        say(bench, f"trigger.blender[1].stimulus[{n}]=trigger.timer[{n}].EVENT_ID")
+    say(bench, f"trigger.blender[1].orenable={or_mode}")
+    begin = bench.clock_ns
+    assert say(bench, "trigger.generator[1].assert() print(trigger.blender[1].wait(1))") == "true"
+    assert (bench.clock_ns - begin) * 1e-9 == pytest.approx(waited_s)
+    say(bench, "trigger.blender[1].reset()")
+    assert say(bench, "print(trigger.blender[1].stimulus[1])") == "0.00000e+00"
+
+
+def test_a_blender_starts_sweeps_when_all_its_stimuli_have_come(bench: Bench) -> None:
+    say(bench, "smua.source.output=1 smua.measure.nplc=0.001 smua.trigger.count=1")
+    say(bench, "smua.trigger.measure.i(smua.nvbuffer1) smua.trigger.measure.action=1")
+    say(bench, "smua.trigger.arm.stimulus=trigger.blender[2].EVENT_ID")
+    say(bench, "trigger.blender[2].stimulus[1]=digio.trigger[1].EVENT_ID")
+    say(bench, "trigger.blender[2].stimulus[2]=tsplink.trigger[1].EVENT_ID")
+    say(bench, "smua.trigger.initiate() digio.trigger[1].assert()")
+    with bench.lock:
+        bench.run(bench.instruments["dut"])
+    assert say(bench, "print(smua.nvbuffer1.n)") == "0.00000e+00"
+    say(bench, "tsplink.trigger[1].assert() waitcomplete()")
+    assert say(bench, "print(smua.nvbuffer1.n)") == "1.00000e+00"
+
+
+def test_another_session_brings_about_what_a_wait_waits_for(visa: Any) -> None:
+    with resistor_bench("keithley-2600b", "a") as bench:
+        first = visa(bench, "dut")
+        other = bench.instruments["dut"]
+        first.write("print(digio.trigger[4].wait(10))")
+        assert eventually(lambda: other.busy)
+        bench.engine.fire(bench.bus[4])  # the wire, driven by another instrument
+        with bench.lock:
+            bench.changed.notify_all()
+        assert first.read().strip() == "true"

@@ -285,8 +285,9 @@ class Detector:
         return self.engine.count(self.event) > self._seen + 1
 
     def clear(self) -> None:
-        """Forget what came."""
-        self._seen = self.engine.count(self.event)
+        """Forget what came, also what was given by hand and not delivered yet."""
+        pending = self.engine.fired.count(self.event)
+        self._seen = self.engine.count(self.event) + pending
 
 
 def _train(
