@@ -17,8 +17,8 @@ from hil.errors import LockedError, StoreError
 
 
 @contextmanager
-def held(path: str | Path, what: str) -> Iterator[None]:
-    """Hold the lock file ``path`` while the ``with`` block runs; it never waits.
+def held(path: str | Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock file ``path`` while the ``with`` block runs.
 
     The lock is the operating system's, so that of a process that died does not block. Who holds it
     is written beside it, in ``<path>.holder``.
@@ -26,6 +26,7 @@ def held(path: str | Path, what: str) -> Iterator[None]:
     Args:
         path: lock file; its folder exists. It stays when the lock is released.
         what: what is locked, for the error.
+        wait_s: how long to wait for it, in seconds.
 
     Raises:
         LockedError: another process has it; says which, where and since when.
@@ -33,7 +34,7 @@ def held(path: str | Path, what: str) -> Iterator[None]:
     """
     path = Path(path)
     holder = path.with_name(f"{path.name}.holder")
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=wait_s)
     try:
         lock.acquire()
     except Timeout:
@@ -53,6 +54,25 @@ def held(path: str | Path, what: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             holder.unlink()
         lock.release()
+
+
+def is_held(path: str | Path) -> bool:
+    """Return whether a process holds the lock file ``path``; where nobody can tell, False.
+
+    To find out the lock is taken for a moment, so whoever wants it should wait a little.
+    """
+    path = Path(path)
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
 
 
 def _who(holder: Path) -> str:

@@ -33,8 +33,10 @@ class GroupCommit:
     every append raises. After any other failure, or when the room is used up too, rows are counted
     as lost.
 
-    ``on_fault`` is called once, in the writer thread, with the error; ``on_tick`` about once a
-    second while rows are written or the thread is idle.
+    Appending and :meth:`barrier` are for the control thread. ``on_fault`` is called once, in the
+    writer thread, with the error; ``on_tick`` about once a second while rows are written or the
+    thread is idle. ``begin`` and ``on_rotated``: see :class:`~hil.record.tables.Tables`; ``tables``
+    says what was written.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class GroupCommit:
         ballast: durable.Ballast,
         on_fault: Callable[[StoreError], None],
         on_tick: Callable[[], None],
+        begin: Mapping[TableName, tuple[int, int]],
+        on_rotated: Callable[[TableName, int], None] | None,
     ) -> None:
         self._policy, self._ballast = policy, ballast
         self._queue_limit = policy.queue_bytes
@@ -51,7 +55,7 @@ class GroupCommit:
             self._queue_limit = min(policy.queue_bytes, ballast.free_on_shrink // 2)
         self._on_fault, self._on_tick = on_fault, on_tick
         self._folder = folder
-        self._tables = Tables(folder, policy, self._make_room)
+        self.tables = Tables(folder, policy, self._make_room, begin, on_rotated)
         self._lock = threading.Lock()  # quicker to enter than the condition around it
         self._cond = threading.Condition(self._lock)
         self._open = OpenGroup()
@@ -60,7 +64,7 @@ class GroupCommit:
         self._queued_bytes = 0
         self._ticket = 0
         self._acked = 0
-        self._acked_rows = 0
+        self._acked_rows = sum(self.tables.rows.values())
         self._written = 0  # ticket of the last row given to the disk, rows that wait left out
         self._urgent = False
         self._closing = False
@@ -71,8 +75,6 @@ class GroupCommit:
         warm_up()
         self._thread = threading.Thread(target=self._main, name="hil-recorder", daemon=True)
         self._thread.start()
-
-    # -- control thread ---------------------------------------------------------------------
 
     @property
     def ticket(self) -> int:
@@ -94,26 +96,13 @@ class GroupCommit:
         """The failure of the disk, if any."""
         return self._error
 
-    @property
-    def rows(self) -> dict[str, int]:
-        """Rows written per table."""
-        return self._tables.rows
-
-    @property
-    def parts(self) -> dict[str, dict[str, Any]]:
-        """Finished segments: relative path -> rows, bytes, sha256."""
-        return self._tables.parts
-
     def append_row(self, table: TableName, values: Sequence[Any]) -> int:
         """Append one row of ``table`` (no nullable columns) and return its ticket."""
         with self._lock:
             if self._oldest_s:
                 self._pace()
             staging = self._room(table, 1)
-            n = staging.rows
-            for column, value in zip(staging.columns, values, strict=True):
-                column[n] = value
-            staging.rows = n + 1
+            staging.add_row(values)
             self._ticket += 1
             return self._appended(staging)
 
@@ -134,13 +123,7 @@ class GroupCommit:
             if self._oldest_s:
                 self._pace()
             staging = self._room(table, n)
-            start, stop = staging.rows, staging.rows + n
-            for column, values in zip(staging.columns, columns, strict=True):
-                column[start:stop] = values
-            if nulls:
-                for position, null in nulls.items():
-                    staging.nulls[position][start:stop] = null
-            staging.rows = stop
+            staging.add(columns, n, nulls)
             self._ticket += n
             return self._appended(staging)
 
@@ -184,7 +167,9 @@ class GroupCommit:
             if self._acked < ticket:
                 self._urgent = True
                 self._cond.notify_all()
-            if not self._wait(lambda: self._acked >= ticket or self._dead):
+            if not self._cond.wait_for(
+                lambda: self._acked >= ticket or self._dead, self._policy.stall_s
+            ):
                 self._error = self._error or self._stalled()
             self._raise_error()
             return ticket
@@ -198,9 +183,7 @@ class GroupCommit:
         if self._thread.is_alive():
             self._fail(self._stalled())
             return  # the files belong to the thread that hangs in the system
-        self._tables.abandon()
-
-    # -- under the lock ---------------------------------------------------------------------
+        self.tables.abandon()
 
     def _room(self, table: TableName, n: int) -> Staging:
         """Return the staging of ``table`` with room for ``n`` rows, closing the group if needed."""
@@ -243,7 +226,9 @@ class GroupCommit:
         """Wait for the writer thread: a moment when it is late, for good when it is behind."""
         now_s = time.monotonic()
         if self._is_behind(now_s):
-            if not self._wait(lambda: self._dead or not self._is_behind(time.monotonic())):
+            if not self._cond.wait_for(
+                lambda: self._dead or not self._is_behind(time.monotonic()), self._policy.stall_s
+            ):
                 self._error = self._error or self._stalled()  # after taking the row at hand
         elif now_s - max(self._oldest_s, self._yielded_s) > self._policy.yield_age_s:
             written = self._written
@@ -255,9 +240,6 @@ class GroupCommit:
             0.0 < self._oldest_s < now_s - self._policy.queue_age_s
         )
 
-    def _wait(self, done: Callable[[], bool]) -> bool:
-        return self._cond.wait_for(done, self._policy.stall_s)
-
     def _stalled(self) -> StoreError:
         return StoreError(
             f"{self._folder}: the disk has not acknowledged for {self._policy.stall_s:g} s"
@@ -266,8 +248,6 @@ class GroupCommit:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise StoreError(str(self._error))
-
-    # -- writer thread ----------------------------------------------------------------------
 
     def _main(self) -> None:
         finished = False
@@ -294,7 +274,7 @@ class GroupCommit:
         if self._dead:
             return
         try:
-            self._tables.finish()
+            self.tables.finish()
         except OSError as exc:
             self._fail(self._as_store_error(exc))
 
@@ -320,14 +300,14 @@ class GroupCommit:
 
     def _commit(self, groups: list[Group], *, flush: bool) -> None:
         self._sources.update(entry[0] for group in groups for entry in group.entries)
-        self._tables.write(batches(groups, self._sources if flush else ()))
+        self.tables.write(batches(groups, self._sources if flush else ()))
         waiting = [source.waiting_since for source in self._sources]
         with self._cond:
             if groups:
                 self._written = groups[-1].ticket
             # What waits for its completion is in memory only, so it is not acknowledged.
             self._acked = min([self._written, *(t - 1 for t in waiting if t is not None)])
-            self._acked_rows = sum(self._tables.rows.values())
+            self._acked_rows = sum(self.tables.rows.values())
             self._queued_bytes -= sum(group.n_bytes for group in groups)
             if self._queue:
                 self._oldest_s = self._queue[0].opened_s

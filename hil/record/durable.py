@@ -101,19 +101,24 @@ def write_new(path: Path, content: bytes) -> None:
     if path.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     partial = path.with_name(path.name + ".tmp")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o644)
     try:
-        try:
-            write_all(fd, content)
-            sync(fd)
-        finally:
-            os.close(fd)
+        write_synced(partial, content)
         partial.rename(path)
     except OSError:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_synced(path: Path, content: bytes | memoryview) -> None:
+    """Write ``content`` to a file and sync it, but not yet the entry in its folder."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o644)
+    try:
+        write_all(fd, content)
+        sync(fd)
+    finally:
+        os.close(fd)
 
 
 class Ballast:

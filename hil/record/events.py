@@ -15,16 +15,25 @@ from hil.record.jsonable import to_json
 
 
 class EventLog:
-    """``events.jsonl`` of one run; lines may come from any thread."""
+    """``events.jsonl`` of one run; lines may come from any thread.
 
-    def __init__(self, folder: Path, ballast: durable.Ballast) -> None:
+    With ``again`` it goes on with the file of an earlier session; a line that was cut off stays.
+    """
+
+    def __init__(self, folder: Path, ballast: durable.Ballast, *, again: bool = False) -> None:
         self.path = folder / "events.jsonl"
         self._ballast = ballast
         self._lock = threading.Lock()
-        self._hash = hashlib.sha256()
-        self._bytes = 0
-        self._fd = durable.create(self.path)
-        durable.sync_folder(folder)
+        before = self.path.read_bytes() if again and self.path.exists() else None
+        self._hash = hashlib.sha256(before or b"")
+        self._bytes = len(before or b"")
+        if before is None:
+            self._fd = durable.create(self.path)
+            durable.sync_folder(folder)
+        else:
+            self._fd = durable.open_to_append(self.path)
+            if before and not before.endswith(b"\n"):
+                self._write(b"\n")
 
     def append(self, t_ns: int, kind: str, fields: dict[str, Any]) -> None:
         """Append one line and sync it; on a full disk the ballast makes room.

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hil.errors import RunInterrupted, StoreError
-from hil.measurement import MeasurementBlock
-from hil.program import Phase, PulseBlock
+from hil.locks import held
+from hil.program import Phase
 from hil.record import durable
-from hil.record.columns import pulse_rows
+from hil.record.appending import Appender
+from hil.record.checkpoints import write_checkpoint
 from hil.record.commit import GroupCommit
-from hil.record.deferred import RowSource
 from hil.record.events import EventLog
+from hil.record.files import LOCK, LOCK_WAIT_S, lock_name
+from hil.record.intents import IntentLog
 from hil.record.jsonable import to_json
+from hil.record.leases import OpenLease
 from hil.record.levels import Level, resolve_levels
 from hil.record.manifest import Kind as Kind
 from hil.record.manifest import check_file_name, create_folder, remove_unused
 from hil.record.policy import CommitPolicy
+from hil.record.reader import open_run
+from hil.record.reopening import Before, look_back, put_stop_aside
+from hil.record.sealing import Sealer
 from hil.record.watch import Watch
 
 EndStatus = Literal["done", "interrupted", "failed"]
 
 
-class RunFolder:
+class RunFolder(Appender):
     """One run being recorded. Make it with :meth:`create`, use it as a context manager.
 
     Everything is appended from the control thread; :meth:`event` may be called from any thread.
@@ -46,39 +50,56 @@ class RunFolder:
     Attributes:
         path: the folder.
         manifest: what ``manifest.json`` holds.
+        intents: write-ahead intents; None on a plain simulator, which keeps only checkpoints.
+        unresolved: leases that an earlier session left open; see :meth:`devices_are_known`.
     """
 
     def __init__(
-        self, path: Path, manifest: dict[str, Any], levels: dict[Phase, Level], policy: CommitPolicy
+        self,
+        path: Path,
+        manifest: dict[str, Any],
+        levels: dict[Phase, Level],
+        policy: CommitPolicy,
+        *,
+        again: bool = False,
     ) -> None:
         """Start recording into a folder that holds its manifest; use :meth:`create`."""
         self.path = path
         self.manifest = manifest
-        self._levels = levels
-        by_phase = [levels[phase] for phase in Phase]
-        self._full = [level is Level.FULL for level in by_phase]
-        self._operation = [level is not Level.OFF for level in by_phase]
-        self._epoch_ns: int = manifest["monotonic_epoch_ns"]
-        self._checkpoints: dict[str, dict[str, Any]] = {}
+        self._policy = policy
         self._closed = False
         self._fault_told = False
-        try:
-            room = min(policy.ballast_bytes, shutil.disk_usage(path).free // 8)
-            self._ballast = durable.Ballast(path, room)
-        except OSError as exc:
-            raise durable.store_error("start recording in", path, exc) from exc
-        try:
-            self._events = EventLog(path, self._ballast)
-            self.event("start", run=manifest["id"], run_kind=manifest["kind"])
-        except OSError as exc:
-            self._ballast.release()
-            raise durable.store_error("start recording in", path, exc) from exc
-        except StoreError:
-            self._events.close()
-            self._ballast.release()
-            raise
-        watch = Watch(path, self._epoch_ns, policy, self.event)
-        self._commit = GroupCommit(path, policy, self._ballast, self._on_fault, watch.tick)
+        self._started_s = time.monotonic()
+        with ExitStack() as undo:
+            try:
+                undo.enter_context(held(path / LOCK, lock_name(path), wait_s=LOCK_WAIT_S))
+                before = look_back(path, manifest) if again else Before.nothing(manifest)
+                super().__init__(levels, before.epoch_ns)
+                if again:
+                    put_stop_aside(path)
+                room = min(policy.ballast_bytes, shutil.disk_usage(path).free // 8)
+                self._ballast = durable.Ballast(path, room)
+                undo.callback(self._ballast.release)
+                self._events = EventLog(path, self._ballast, again=again)
+                undo.callback(self._events.close)
+                what = "resume" if again else "start"
+                self.event(what, run=manifest["id"], run_kind=manifest["kind"])
+            except OSError as exc:
+                raise durable.store_error("start recording in", path, exc) from exc
+            self._undo = undo.pop_all()
+        self._parts = before.parts  # of checkpoints and earlier sessions
+        self.unresolved: tuple[OpenLease, ...] = before.leases
+        self._watch = Watch(path, self._epoch_ns, policy, self.event)
+        self._sealer = Sealer(path, self._not_sealed)
+        self._commit = GroupCommit(
+            path, policy, self._ballast, self._on_fault, self._watch.tick, before.begin,
+            self._sealer.add if policy.seal_running else None,
+        )  # fmt: skip
+        self.intents = None
+        if manifest["clock"] == "monotonic":
+            self.intents = IntentLog(
+                path, lambda: self.t_ns, lambda: self.acked, self._ballast, before.last_lease + 1
+            )
 
     @classmethod
     def create(
@@ -129,7 +150,22 @@ class RunFolder:
             remove_unused(path)
             raise
 
-    # -- what is known ----------------------------------------------------------------------
+    @classmethod
+    def reopen(cls, path: str | Path, *, policy: CommitPolicy | None = None) -> RunFolder:
+        """Go on recording a run that crashed, failed or was interrupted; an event says ``resume``.
+
+        Rows go to new segments and are numbered on; what earlier sessions wrote is not touched.
+        Their stop record becomes ``stop-000001.json``.
+
+        Raises:
+            LockedError: a process writes the run; says which.
+            StoreError: it is no run, is done, or cannot be written.
+        """
+        run = open_run(path)
+        return cls(
+            run.path, run.manifest, resolve_levels(run.manifest["levels"]),
+            policy or CommitPolicy(), again=True,
+        )  # fmt: skip
 
     @property
     def id(self) -> str:
@@ -137,30 +173,27 @@ class RunFolder:
         return str(self.manifest["id"])
 
     @property
-    def ticket(self) -> int:
-        """Ticket of the last row appended."""
-        return self._commit.ticket
-
-    @property
-    def acked(self) -> int:
-        """All rows with a ticket up to this one are on the disk."""
-        return self._commit.acked
-
-    @property
     def rows(self) -> dict[str, int]:
         """Rows written per table so far."""
-        return self._commit.rows
+        return self._commit.tables.rows
 
     @property
-    def t_ns(self) -> int:
-        """Nanoseconds since the run's start on the monotonic clock."""
-        return time.monotonic_ns() - self._epoch_ns
+    def short_of_space(self) -> bool:
+        """True while so little space is left that nothing more should be driven; looked at by 1 s.
 
-    def level(self, phase: Phase) -> Level:
-        """Return the recording level of ``phase``."""
-        return self._levels[phase]
+        It is when less than 1 GB is free, or a quarter of what was free at the start if less.
+        """
+        return self._watch.short_of_space
 
-    # -- recording --------------------------------------------------------------------------
+    def devices_are_known(self) -> None:
+        """Close the leases of earlier sessions; call it when their devices have been read back.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        if self.intents is not None and self.unresolved:
+            self.intents.resolve([lease.number for lease in self.unresolved])
+        self.unresolved = ()
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl``; it is on the disk when this returns.
@@ -170,84 +203,6 @@ class RunFolder:
         """
         self._events.append(self.t_ns, kind, fields)
 
-    def readings(self, op: int, block_ordinal: int, block: PulseBlock, m: MeasurementBlock) -> int:
-        """Append the raw readings ``m`` of ``block`` (level ``full``) and return the ticket.
-
-        The values are copied. Call it before anybody uses them.
-        """
-        if not self._full[block.phase]:
-            return self._commit.ticket
-        return self._commit.append(
-            "reads",
-            (
-                op, block_ordinal, m.step, m.line, m.pulse, m.t_ns, m.level_v, m.width_s,
-                m.current_a, m.range_a, m.executed, m.status,
-            ),
-            len(m.step),
-        )  # fmt: skip
-
-    def pulses(self, columns: Mapping[str, ArrayLike]) -> int:
-        """Append device-level rows (of phases at level ``full``) and return the ticket.
-
-        ``columns`` are those of the ``pulses`` table without ``seq``: arrays of one length, or
-        scalars that hold for all rows. ``op``, ``phase``, ``row``, ``col``, ``v``, ``width`` and
-        ``count`` are needed; ``t_ns`` defaults to now, ``layer`` and ``status`` to 0, ``i_read`` to
-        NaN, the nullable ones to null. In ``executed`` a masked array says what is unknown; in
-        ``g0``, ``g1`` and ``temperature`` NaN does, too.
-
-        Raises:
-            StoreError: a column that is unknown, missing, of another length or out of its range.
-        """
-        values, nulls, n = pulse_rows(columns, self.t_ns, self._full)
-        return self._commit.append("pulses", values, n, nulls)
-
-    def operation(
-        self,
-        op: int,
-        phase: Phase,
-        layer: int = 0,
-        *,
-        n_steps: int = 0,
-        n_pulses: int = 0,
-        n_readings: int = 0,
-        duration_s: float = 0.0,
-        energy_joule: float = float("nan"),
-        t_ns: int | None = None,
-    ) -> int:
-        """Append the summary of one operation and return the ticket.
-
-        It is recorded at the levels ``full`` and ``operation``. ``n_pulses`` counts device pulses,
-        ``energy_joule`` is an upper bound, ``t_ns`` defaults to now.
-        """
-        if not self._operation[phase]:
-            return self._commit.ticket
-        if t_ns is None:
-            t_ns = time.monotonic_ns() - self._epoch_ns
-        return self._commit.append_row(
-            "ops",
-            (t_ns, op, phase, layer, n_steps, n_pulses, n_readings, duration_s, energy_joule),
-        )
-
-    def hand_over(
-        self, source: RowSource, content: Any, n_tickets: int, n_rows: int, n_bytes: int
-    ) -> int:
-        """Append what ``source`` makes rows of in the writer thread and return the ticket.
-
-        It is not copied. ``n_tickets`` is what its rows count in the tickets, ``n_rows`` and
-        ``n_bytes`` bound how many rows it becomes and what they take. Levels are the caller's.
-        """
-        return self._commit.hand_over(source, content, n_tickets, n_rows, n_bytes)
-
-    def barrier(self) -> int:
-        """Return, with the last ticket, when every row appended so far is on the disk.
-
-        Device-level rows that wait for the reading after their pulse are written without it.
-
-        Raises:
-            StoreError: recording failed.
-        """
-        return self._commit.barrier()
-
     def checkpoint(self, name: str, **arrays: ArrayLike) -> Path:
         """Write ``checkpoints/<name>.npz``, never ahead of the rows, and return its path.
 
@@ -256,25 +211,10 @@ class RunFolder:
         """
         check_file_name(name, "checkpoint")
         self._commit.barrier()
-        buffer = io.BytesIO()
-        named: dict[str, NDArray[Any]] = {key: np.asarray(value) for key, value in arrays.items()}
-        np.savez(buffer, allow_pickle=False, **named)
-        content = buffer.getvalue()
-        path = self.path / "checkpoints" / f"{name}.npz"
-        try:
-            if not path.parent.exists():
-                path.parent.mkdir()
-                durable.sync_folder(self.path)
-            durable.write_new(path, content)
-        except OSError as exc:
-            raise durable.store_error("write the checkpoint", path, exc) from exc
-        digest = hashlib.sha256(content).hexdigest()
-        part = {"bytes": len(content), "sha256": digest}
-        self._checkpoints[f"checkpoints/{path.name}"] = part
+        path, part = write_checkpoint(self.path, name, arrays)
+        self._parts[f"checkpoints/{path.name}"] = part
         self.event("checkpoint", file=path.name, **part)
         return path
-
-    # -- the end ----------------------------------------------------------------------------
 
     def close(self, status: EndStatus = "done", *, error: str | None = None) -> None:
         """Write what is left and the stop record; does nothing when closed already.
@@ -288,21 +228,19 @@ class RunFolder:
             return
         self._closed = True
         self._commit.close()
+        if self.intents is not None:
+            self.intents.close()
         failure = self._commit.error
         if failure is not None:
             status, error = "failed", error or str(failure)
-        self._ballast.shrink()
         try:
-            if error is not None and not self._fault_told:
-                self.event("fault", error=error)
-            self.event("stop", status=status)
-        except StoreError as exc:
-            failure, status, error = failure or exc, "failed", error or str(exc)
-        self._ballast.release()
-        self._events.close()
-        self._write_stop(status, error)
-        if failure is not None:
-            raise StoreError(str(failure)) from failure
+            quick_s = self._policy.seal_share * (time.monotonic() - self._started_s)
+            self._sealer.finish(self._commit.tables.parts, quick_s if status == "done" else 0.0)
+        finally:
+            try:
+                self._end(status, error, failure)
+            finally:
+                self._undo.close()
 
     def __enter__(self) -> Self:
         return self
@@ -326,27 +264,43 @@ class RunFolder:
             if str(store_exc) != str(exc):
                 exc.add_note(f"closing the run: {store_exc}")
 
-    # -- inner ------------------------------------------------------------------------------
-
     def _on_fault(self, error: StoreError) -> None:
         with contextlib.suppress(StoreError):  # the fault itself reaches the control thread
             self.event("fault", error=str(error))
             self._fault_told = True
 
+    def _not_sealed(self, error: StoreError) -> None:
+        with contextlib.suppress(StoreError):  # the segment stays, which is as safe
+            self.event("alarm", what="a segment was not sealed", error=str(error))
+
+    def _end(self, status: EndStatus, error: str | None, failure: StoreError | None) -> None:
+        self._ballast.shrink()
+        try:
+            if error is not None and not self._fault_told:
+                self.event("fault", error=error)
+            self.event("stop", status=status)
+        except StoreError as exc:
+            failure, status, error = failure or exc, "failed", error or str(exc)
+        self._ballast.release()
+        self._events.close()
+        self._write_stop(status, error)
+        if failure is not None:
+            raise StoreError(str(failure)) from failure
+
     def _write_stop(self, status: str, error: str | None) -> None:
+        parts = {**self._parts, **self._commit.tables.parts}
+        for segment, note in self._sealer.notes.items():
+            parts.pop(segment, None)
+            parts[note.part] = note.as_part()
         record = {
             "status": status,
             "error": error,
             "t_ns": self.t_ns,
             "utc": datetime.now(UTC).isoformat(),
-            "rows": self._commit.rows,
+            "rows": self._commit.tables.rows,
             "rows_appended": self._commit.acked_rows + self._commit.ticket - self._commit.acked,
             "rows_acknowledged": self._commit.acked_rows,
-            "parts": {
-                **self._commit.parts,
-                **self._checkpoints,
-                "events.jsonl": self._events.part(),
-            },
+            "parts": {**parts, "events.jsonl": self._events.part()},
         }
         path = self.path / "stop.json"
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +29,27 @@ class Staging:
         self.columns: list[NDArray[Any]] = [np.empty(capacity, c.dtype) for c in layout]
         self.nulls = {i: np.empty(capacity, np.bool_) for i, c in enumerate(layout) if c.nullable}
         self.rows = 0
+
+    def add_row(self, values: Sequence[Any]) -> None:
+        """Add one row; a value that does not fit leaves none."""
+        n = self.rows
+        for column, value in zip(self.columns, values, strict=True):
+            column[n] = value
+        self.rows = n + 1
+
+    def add(
+        self,
+        columns: Sequence[NDArray[Any] | Any],
+        n: int,
+        nulls: Mapping[int, NDArray[np.bool_] | bool] | None,
+    ) -> None:
+        """Add ``n`` rows; a value that does not fit leaves none."""
+        start, stop = self.rows, self.rows + n
+        for column, values in zip(self.columns, columns, strict=True):
+            column[start:stop] = values
+        for position, null in (nulls or {}).items():
+            self.nulls[position][start:stop] = null
+        self.rows = stop
 
     def finished(self) -> Rows:
         """Return the rows as views, with zero in the place of nulls."""

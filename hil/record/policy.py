@@ -25,6 +25,9 @@ class CommitPolicy:
         ballast_bytes: space held back for a full disk; at most 1/8 of what is free is taken.
         low_space_bytes: below this free space an ``alarm`` event is written.
         clock_s: seconds between ``clock`` events.
+        seal_running: segments are sealed in the background as they are finished.
+        seal_share: a run that is done seals what is left if that takes at most about this share of
+            the run's time; ``inf`` = always, 0 = never.
     """
 
     max_age_s: float = 0.020
@@ -40,3 +43,5 @@ class CommitPolicy:
     ballast_bytes: int = 64 << 20
     low_space_bytes: int = 10**9
     clock_s: float = 60.0
+    seal_running: bool = True
+    seal_share: float = 0.1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,12 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from hil.errors import StoreError
+from hil.locks import is_held
+from hil.record.checkpoints import Checkpoint, noted_checkpoints
+from hil.record.files import LOCK
+from hil.record.leases import OpenLease, open_leases, unknown_devices
+from hil.record.parts import TableReader
 from hil.record.schema import FORMAT_VERSION, TABLES, TableName, arrow_schema
-from hil.record.segments import checksum, split_message, unmarked
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import xarray as xr
+    from numpy.typing import NDArray
+
+    from hil.record.history import History
 
 RUNNING = "crashed or running"
 
@@ -80,6 +87,11 @@ class Run:
         """``done``, ``interrupted``, ``failed``; without a stop record ``crashed or running``."""
         return RUNNING if self.stop is None else str(self.stop.get("status"))
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a process is recording into the run now, as far as its lock can tell."""
+        return self.stop is None and is_held(self.path / LOCK)
+
     @cached_property
     def events(self) -> list[dict[str, Any]]:
         """Lines of ``events.jsonl``, oldest first."""
@@ -113,6 +125,40 @@ class Run:
         """Operations as a pyarrow Table; unit and meaning are in the fields' metadata."""
         return self._table("ops")
 
+    @cached_property
+    def checkpoints(self) -> list[Checkpoint]:
+        """Checkpoints in the order of their writing; they load only with the sha256 noted."""
+        return noted_checkpoints(self.path, self.events)
+
+    @cached_property
+    def open_leases(self) -> list[OpenLease]:
+        """Write-ahead intents that nothing closed: what may have been written when the run ended.
+
+        Damage in a file of intents is one of the problems.
+        """
+        leases, _, problems = open_leases(self.path)
+        self._problems += problems
+        return leases
+
+    def unknown_devices(self) -> dict[str, NDArray[np.int64]]:
+        """Return for every array with open leases its unknown devices as (n, 2) rows and columns.
+
+        Read them before anything else; what they received is not known. No array = none.
+        """
+        return unknown_devices(self.open_leases)
+
+    def conductance_history(self, row: int, col: int, layer: int | None = None) -> History:
+        """Return what one device received and what was read of it, in siemens, oldest first.
+
+        ``layer`` None = all layers; arrays of a run that share a layer are not told apart. It is
+        made of ``pulses``, so of phases recorded at level ``full``.
+        """
+        from hil.record.history import device_history
+
+        history, problems = device_history(self.path, row, col, layer)
+        self._problems += problems
+        return history
+
     @property
     def problems(self) -> tuple[str, ...]:
         """What is damaged or missing, one line each; reads all of the run.
@@ -120,7 +166,7 @@ class Run:
         Rows after a damaged batch of a segment are left out of the tables. The last batch of a run
         that crashed may be incomplete; its rows were never acknowledged.
         """
-        for name in ("stop", "events", *get_args(TableName)):
+        for name in ("stop", "events", "open_leases", *get_args(TableName)):
             getattr(self, name)
         return self.problems_so_far
 
@@ -131,22 +177,9 @@ class Run:
 
     def verify(self) -> tuple[str, ...]:
         """Return the problems, after comparing every file with the sha256 noted for it."""
-        found = list(self.problems)
-        expected = {f"config/{n}": c["sha256"] for n, c in self.manifest["config"].items()}
-        for name, part in ((self.stop or {}).get("parts") or {}).items():
-            expected[name] = part["sha256"]
-        for beside in sorted(self.path.glob("*.sha256")):  # files that go on after the stop record
-            digest, _, name = beside.read_text(encoding="utf-8").strip().partition("  ")
-            expected[name or beside.stem] = digest
-        for name, digest in expected.items():
-            try:
-                content = (self.path / name).read_bytes()
-            except OSError as exc:
-                found.append(f"{name}: cannot be read: {exc.strerror or exc}")
-                continue
-            if hashlib.sha256(content).hexdigest() != digest:
-                found.append(f"{name}: its sha256 is not the one noted")
-        return tuple(found)
+        from hil.record.verifying import differences
+
+        return (*self.problems, *differences(self.path, self.manifest, self.stop))
 
     def to_pandas(self, table: TableName) -> pd.DataFrame:
         """Return ``reads``, ``pulses`` or ``ops`` as a data frame with ``frame.attrs["units"]``.
@@ -193,12 +226,11 @@ class Run:
         """
         if table not in TABLES:
             raise StoreError(f"no table {table!r}; a run has {', '.join(TABLES)}")
-        rows = readable = 0
-        for file in sorted((self.path / table).glob("*.arrows")):
-            found: list[Any] = []
-            rows = self._read_segment(table, file, found, rows)
-            readable += sum(batch.num_rows for batch in found)
-            yield from found
+        reader, readable = TableReader(self.path, table), 0
+        for batch in reader.batches():
+            readable += batch.rows.num_rows
+            yield batch.rows
+        self._problems += reader.problems
         noted = (self.stop or {}).get("rows", {}).get(table, 0)
         if self.stop is not None and noted != readable:
             self._problems.append(f"{table}: {readable} rows readable, stop.json notes {noted}")
@@ -207,54 +239,3 @@ class Run:
         import pyarrow as pa
 
         return pa.Table.from_batches(list(self.batches(table)), schema=arrow_schema(table))
-
-    def _read_segment(self, table: TableName, file: Path, batches: list[Any], rows: int) -> int:
-        """Append the good batches of one segment; return the number of the row expected next."""
-        import pyarrow as pa
-
-        name = f"{table}/{file.name}"
-        offset = 0
-        try:
-            content = file.read_bytes()
-            source = pa.BufferReader(content)
-            stream = pa.ipc.open_stream(source)
-            if not stream.schema.equals(arrow_schema(table), check_metadata=True):
-                self._problems.append(f"{name}: its columns are not those of this format")
-                return rows
-            offset = source.tell()
-            while True:
-                try:
-                    batch, marks = stream.read_next_batch_with_custom_metadata()
-                except StopIteration:
-                    break
-                message = memoryview(content)[offset : source.tell()]
-                first = _check_batch(batch, dict(marks or {}), message)
-                if first != rows:
-                    self._problems.append(f"{name}: rows {rows} to {first} are missing before it")
-                batches.append(batch)
-                rows = first + batch.num_rows
-                offset = source.tell()
-            left = source.size() - source.tell()
-            if left:
-                self._problems.append(f"{name}: {left} bytes after the end at byte {offset}")
-        except (pa.ArrowException, OSError, ValueError, MemoryError) as exc:
-            self._problems.append(f"{name}: stops at byte {offset}, row {rows}: {_one_line(exc)}")
-        return rows
-
-
-def _check_batch(batch: Any, marks: dict[bytes, bytes], message: memoryview) -> int:
-    """Return the number of the batch's first row; ValueError when it is not what was written."""
-    try:
-        mark, n, first = marks[b"crc32"], int(marks[b"rows"]), int(marks[b"first"])
-        head, body = split_message(message)
-    except (KeyError, ValueError):
-        raise ValueError("the batch has no checksum") from None
-    if checksum(unmarked(head, mark), body) != mark:
-        raise ValueError("the batch's CRC32 is wrong")
-    if n != batch.num_rows:
-        raise ValueError(f"the batch has {batch.num_rows} rows, {n} were written")
-    return first
-
-
-def _one_line(exc: BaseException) -> str:
-    return (str(exc) or type(exc).__name__).splitlines()[0]

@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,15 +65,20 @@ def _write_options() -> Any:
     return pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
 
 
-@cache
-def _prologue(table: TableName) -> bytes:
+def prologue(schema: Any) -> bytes:
+    """Return how a stream of ``schema`` begins: what comes before its first batch."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, arrow_schema(table), options=_write_options()):
+    with pa.ipc.new_stream(sink, schema, options=_write_options()):
         pass
     whole: bytes = sink.getvalue().to_pybytes()
     return whole.removesuffix(END_OF_STREAM)
+
+
+@cache
+def _prologue(table: TableName) -> bytes:
+    return prologue(arrow_schema(table))
 
 
 def _valid(null: NDArray[np.bool_] | None) -> Any:
@@ -109,37 +114,69 @@ def encode(table: TableName, rows: Rows, first: int) -> tuple[bytes, memoryview]
         for field, values, null in zip(arrow_schema(table), columns, nulls, strict=True)
     ]
     batch = pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(table))
-    marks = {b"crc32": _NO_CRC, b"rows": b"%d" % rows.n, b"first": b"%d" % first}
+    return message(batch, first, _prologue(table))
+
+
+def message(batch: Any, first: int, begin: bytes) -> tuple[bytes, memoryview]:
+    """Return a record batch as one Arrow message with its checksum, see :func:`encode`.
+
+    ``begin`` is the prologue of the batch's schema.
+    """
+    import pyarrow as pa
+
+    marks = {b"crc32": _NO_CRC, b"rows": b"%d" % batch.num_rows, b"first": b"%d" % first}
     sink = pa.BufferOutputStream()
-    writer = pa.ipc.new_stream(sink, arrow_schema(table), options=_write_options())
+    writer = pa.ipc.new_stream(sink, batch.schema, options=_write_options())
     writer.write_batch(batch, custom_metadata=marks)
     # A stream is its schema message, then batch messages: a batch of a fresh stream can be
     # appended to any stream of the same schema, with one plain write that can be checked.
-    head, body = split_message(memoryview(sink.getvalue())[len(_prologue(table)) :])
+    head, body = split_message(memoryview(sink.getvalue())[len(begin) :])
     return head.replace(_NO_CRC, checksum(head, body)), body
 
 
-class SegmentWriter:
-    """Appends batches of one table to ``<folder>/<table>/NNNNNN.arrows`` and rotates them."""
+def segment_name(number: int) -> str:
+    """Return the file name of a segment."""
+    return f"{number:06d}.arrows"
 
-    def __init__(self, folder: Path, table: TableName, max_bytes: int, max_age_s: float) -> None:
+
+class SegmentWriter:
+    """Appends batches of one table to ``<folder>/<table>/NNNNNN.arrows`` and rotates them.
+
+    Args:
+        folder: of the run.
+        table: the table.
+        max_bytes, max_age_s: a segment ends at this size or age.
+        begin: number of the first segment, and number of its first row.
+        on_rotated: called with table and number of a segment that ended and has a successor.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        table: TableName,
+        max_bytes: int,
+        max_age_s: float,
+        begin: tuple[int, int] = (0, 0),
+        on_rotated: Callable[[TableName, int], None] | None = None,
+    ) -> None:
         self.table: TableName = table
-        self.rows = 0  #: rows written so far, over all segments
+        self._number, self.rows = begin  #: rows: written so far, over all segments
         self.parts: dict[str, dict[str, Any]] = {}  #: relative path -> rows, bytes, sha256
         self._folder = folder / table
         self._max_bytes, self._max_age_s = max_bytes, max_age_s
+        self._on_rotated = on_rotated
         self._fd = -1
-        self._number = 0
         self._bytes = 0
         self._segment_rows = 0
         self._opened_s = 0.0
         self._hash = hashlib.sha256()
         self._dirty = False
+        self._prologue = _prologue(table)
 
     @property
     def path(self) -> Path:
         """Path of the segment at hand, or of the next one."""
-        return self._folder / f"{self._number:06d}.arrows"
+        return self._folder / segment_name(self._number)
 
     def write(self, rows: Rows) -> int:
         """Append one batch and return its size in bytes; it is durable after :meth:`sync`.
@@ -150,6 +187,8 @@ class SegmentWriter:
             self._bytes >= self._max_bytes or time.monotonic() - self._opened_s >= self._max_age_s
         ):
             self.finish_segment()
+            if self._on_rotated is not None:
+                self._on_rotated(self.table, self._number - 1)
         if self._fd < 0:
             self._start_segment()
         head, body = encode(self.table, rows, self.rows)
@@ -191,11 +230,11 @@ class SegmentWriter:
             self._folder.mkdir()
             durable.sync_folder(self._folder.parent)
         # Its name appears together with its first bytes, so that a killed run leaves no empty file.
-        durable.write_new(self.path, _prologue(self.table))
+        durable.write_new(self.path, self._prologue)
         self._fd = durable.open_to_append(self.path)
-        self._bytes = len(_prologue(self.table))
+        self._bytes = len(self._prologue)
         self._segment_rows = 0
-        self._hash = hashlib.sha256(_prologue(self.table))
+        self._hash = hashlib.sha256(self._prologue)
         self._opened_s = time.monotonic()
 
     def _append(self, *content: bytes | memoryview) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,23 @@ class Tables:
     """
 
     def __init__(
-        self, folder: Path, policy: CommitPolicy, make_room: Callable[[OSError, Path], bool]
+        self,
+        folder: Path,
+        policy: CommitPolicy,
+        make_room: Callable[[OSError, Path], bool],
+        begin: Mapping[TableName, tuple[int, int]],
+        on_rotated: Callable[[TableName, int], None] | None,
     ) -> None:
+        """Begin every table with the segment and row that ``begin`` names, else with the first."""
         self._folder, self._policy, self._make_room = folder, policy, make_room
+        self._begin, self._on_rotated = begin, on_rotated
         self._segments: dict[TableName, SegmentWriter] = {}
 
     @property
     def rows(self) -> dict[str, int]:
-        """Rows written per table."""
-        return {table: segment.rows for table, segment in list(self._segments.items())}
+        """Rows of the run per table that has some."""
+        rows: dict[str, int] = {table: n for table, (_, n) in self._begin.items() if n}
+        return rows | {table: segment.rows for table, segment in list(self._segments.items())}
 
     @property
     def parts(self) -> dict[str, dict[str, Any]]:
@@ -41,8 +49,9 @@ class Tables:
         for table, rows in batches:
             if table not in self._segments:
                 self._segments[table] = SegmentWriter(
-                    self._folder, table, policy.segment_bytes, policy.segment_age_s
-                )
+                    self._folder, table, policy.segment_bytes, policy.segment_age_s,
+                    self._begin.get(table, (0, 0)), self._on_rotated,
+                )  # fmt: skip
             segment = self._segments[table]
             self._retry(segment, segment.write, rows)
         for segment in self._segments.values():

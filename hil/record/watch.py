@@ -16,13 +16,19 @@ class Watch:
     """Writes ``clock`` events and the alarm about low disk space; called by the writer thread.
 
     ``epoch_ns`` is the run's start on the monotonic clock, ``event`` the run folder's method.
+
+    Attributes:
+        short_of_space: less is free than ``low_space_bytes``, and than a quarter of what was free
+            at the start (a small disk is no reason to stop).
     """
 
     def __init__(
         self, path: Path, epoch_ns: int, policy: CommitPolicy, event: Callable[..., None]
     ) -> None:
         self._path, self._epoch_ns, self._policy, self._event = path, epoch_ns, policy, event
-        self._low_space = False
+        self._told = False
+        self.short_of_space = False
+        self._least = min(policy.low_space_bytes, shutil.disk_usage(path).free // 4)
         self._clock_s = self._tick_s = time.monotonic()
 
     def tick(self) -> None:
@@ -36,8 +42,8 @@ class Watch:
                 self._clock_s = now_s
                 t_ns = time.monotonic_ns() - self._epoch_ns
                 self._event("clock", utc_ns=time.time_ns(), t_ns_of_utc=t_ns)
-            if not self._low_space:
-                free = shutil.disk_usage(self._path).free
-                if free < self._policy.low_space_bytes:
-                    self._low_space = True
-                    self._event("alarm", what="low disk space", free_bytes=free)
+            free = shutil.disk_usage(self._path).free
+            self.short_of_space = free < self._least
+            if free < self._policy.low_space_bytes and not self._told:
+                self._told = True
+                self._event("alarm", what="low disk space", free_bytes=free)

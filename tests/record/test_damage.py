@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import builtins
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from recording import make, measured, read_block
+from recording import LIVE, make, measured, read_block
 
 from hil.errors import StoreError
 from hil.program import Phase
-from hil.record import CommitPolicy, open_run
+from hil.record import open_run
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_zeros_at_the_end_are_reported(recorded):
 
 
 def test_segments_rotate_and_a_missing_one_is_reported(tmp_path, rng):
-    with make(tmp_path, policy=CommitPolicy(segment_bytes=5000)) as run:
+    with make(tmp_path, policy=replace(LIVE, segment_bytes=5000)) as run:
         for ordinal in range(12):
             run.readings(0, ordinal, read_block(), measured(rng, 40))
             run.barrier()
@@ -108,7 +109,7 @@ def test_segments_rotate_and_a_missing_one_is_reported(tmp_path, rng):
 
 
 def test_damage_in_one_segment_leaves_the_others_readable(tmp_path, rng):
-    with make(tmp_path, policy=CommitPolicy(segment_age_s=0.0)) as run:
+    with make(tmp_path, policy=replace(LIVE, segment_age_s=0.0)) as run:
         for ordinal in range(3):
             run.readings(0, ordinal, read_block(), measured(rng, 40))
             run.barrier()

@@ -65,7 +65,7 @@ def kill_a_writer(root: Path, rng: np.random.Generator) -> int:
     np.testing.assert_array_equal(run.reads["op"].to_numpy(), expected)
     assert len(run.problems) <= 2  # an incomplete last batch in each of the two tables
     assert all("stops at byte" in line for line in run.problems)
-    files = [p for p in Path(path).rglob("*") if p.is_file() and p.suffix != ".tmp"]
+    files = [p for p in Path(path).rglob("*") if p.is_file() and p.suffix not in (".tmp", ".lock")]
     assert all(p.stat().st_size for p in files)
     return acked
 
