@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.backend import Backend, Unfinished
+from hil.backend import Backend, Restorable, Unfinished
 from hil.capabilities import Capabilities
 from hil.errors import ConfigError
 from hil.geometry import ArrayGeometry
@@ -127,6 +128,18 @@ class SimBackend(Backend):
         self.outputs_on = False
         if self.mimic is not None:
             self.mimic.rest()
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Return copies of everything that decides what the devices do from now on."""
+        relays = self.mimic.snapshot() if isinstance(self.mimic, Restorable) else {}
+        return self.array.snapshot() | {f"mimic_{name}": array for name, array in relays.items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a snapshot of the same array; ConfigError for that of another."""
+        self.array.restore(arrays)
+        if isinstance(self.mimic, Restorable):
+            relays = {n.removeprefix("mimic_"): a for n, a in arrays.items() if "mimic_" in n}
+            self.mimic.restore(relays)
 
     def clock_ns(self) -> int:
         """Return the virtual clock, which only pulses and waits advance, in nanoseconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,43 @@ class SimArray:
         params[..., lw.P_MIN][self.pristine] = forming.g_pristine
         params[..., lw.P_MAX][self.pristine] = forming.g_pristine
 
+    def _state(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays, not copied, that decide what the devices do from now on."""
+        params = self.population.params
+        state: dict[str, NDArray[Any]] = {
+            "g": self.g, "ordinal": self.ordinal, "reads": self.reads, "pristine": self.pristine,
+            "g_low": params[..., lw.P_MIN], "g_high": params[..., lw.P_MAX],
+        }  # fmt: skip
+        if self._drifts:
+            state |= {"written": self.written, "written_ns": self.written_ns}
+        return state
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of all that changes: the devices, their counters and the clock."""
+        clock = np.array(self.clock_ns, dtype=np.int64)
+        return {name: array.copy() for name, array in self._state().items()} | {"clock_ns": clock}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a snapshot of an array with the same seed, device and size.
+
+        Raises:
+            ConfigError: it is that of another array.
+        """
+        for name, mine in self._state().items():
+            given = arrays.get(name)
+            if given is None or given.shape != mine.shape:
+                raise ConfigError("is not a snapshot of this simulated array", field=name)
+        for name, mine in self._state().items():
+            mine[...] = arrays[name]
+        self.clock_ns = int(arrays["clock_ns"])
+        self._note_forming()
+
+    def _note_forming(self) -> None:
+        p = self.population
+        if p.v_form.size:
+            left = p.v_form[self.pristine]
+            p.law[0]["v_form_min"] = left.min() if left.size else np.inf
+
     def form(self, forming: NDArray[np.bool_], limit_a: FloatArray) -> None:
         """Form devices under a current limit per device; see ``models.electrical.FormingTable``."""
         table = self.device.forming
@@ -135,8 +173,7 @@ class SimArray:
         p.params[..., lw.P_MIN][broken] = p.params[..., lw.P_MAX][broken] = high[broken]
         self.ordinal[forming] += np.uint32(1)
         self.pristine &= ~forming
-        left = p.v_form[self.pristine]
-        p.law[0]["v_form_min"] = left.min() if left.size else np.inf
+        self._note_forming()
 
     def run(self, block: PulseBlock, n_readings: int) -> MeasurementBlock:
         """Drive a block, return its readings, advance the clock."""

@@ -7,13 +7,14 @@ the same grids and sees currents with the same resolution, so that closed loops 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.errors import BackendError
+from hil.errors import BackendError, ConfigError
 from hil.measurement import MeasurementBlock, Status
 from hil.program import PulseBlock
 from hil_drivers.instrument import ChannelCapabilities
@@ -97,6 +98,17 @@ class RehearsedRig(RigBackend):
     def rest(self) -> None:
         """Take every relay for open, as after the safe state."""
         self._map = self._open_map()
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Return which channel every line is joined to, (n_lines,)."""
+        return {"closed": self._map.copy()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take relays for closed as they were; ConfigError for those of another rig."""
+        closed = arrays.get("closed")
+        if closed is None or closed.shape != self._map.shape:
+            raise ConfigError("is not a snapshot of this rig", field="closed")
+        self._map = closed.copy()
 
     def _meters(self, job: Job) -> Iterator[Meter]:
         """Yield who takes which reading of the lowered block."""
