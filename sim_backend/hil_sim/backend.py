@@ -131,7 +131,9 @@ class SimBackend(Backend):
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """Return copies of everything that decides what the devices do from now on."""
-        relays = self.mimic.snapshot() if isinstance(self.mimic, Restorable) else {}
+        relays: dict[str, NDArray[Any]] = {}
+        if isinstance(self.mimic, Restorable):
+            relays = self.mimic.snapshot()
         return self.array.snapshot() | {f"mimic_{name}": array for name, array in relays.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
