@@ -57,21 +57,30 @@ class Checkpoint:
 
 
 def noted_checkpoints(folder: Path, events: Iterable[Mapping[str, Any]]) -> list[Checkpoint]:
-    """Return the checkpoints that the events of a run note, oldest first."""
-    return [
-        Checkpoint(
-            Path(e["file"]).stem, folder / "checkpoints" / Path(e["file"]).name, e["t_ns"],
-            e["bytes"], e["sha256"],
-        )
-        for e in events
-        if e.get("kind") == "checkpoint" and {"file", "bytes", "sha256", "t_ns"} <= e.keys()
-    ]  # fmt: skip
+    """Return the checkpoints that the events of a run note, oldest first.
+
+    Of those that were written anew the last one counts; those that were dropped are left out.
+    """
+    found: dict[str, Checkpoint] = {}
+    for e in events:
+        if e.get("kind") == "checkpoint" and {"file", "bytes", "sha256", "t_ns"} <= e.keys():
+            name = Path(e["file"]).name
+            found.pop(name, None)
+            found[name] = Checkpoint(
+                Path(name).stem, folder / "checkpoints" / name, e["t_ns"], e["bytes"], e["sha256"]
+            )
+        elif e.get("kind") == "dropped":
+            for name in e.get("files", ()):
+                found.pop(str(name), None)
+    return list(found.values())
 
 
 def write_checkpoint(
-    folder: Path, name: str, arrays: Mapping[str, ArrayLike]
+    folder: Path, name: str, arrays: Mapping[str, ArrayLike], *, anew: bool = False
 ) -> tuple[Path, dict[str, Any]]:
     """Write ``checkpoints/<name>.npz`` and return its path, and its bytes and sha256.
+
+    With ``anew`` one of that name is removed first.
 
     Raises:
         StoreError: it exists already or cannot be written.
@@ -85,6 +94,8 @@ def write_checkpoint(
         if not path.parent.exists():
             path.parent.mkdir()
             durable.sync_folder(folder)
+        if anew:
+            path.unlink(missing_ok=True)
         durable.write_new(path, content)
     except OSError as exc:
         raise durable.store_error("write the checkpoint", path, exc) from exc

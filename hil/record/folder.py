@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from numpy.typing import ArrayLike
 
-from hil.errors import RunInterrupted, StoreError
+from hil.errors import EnduranceError, RunInterrupted, StoreError
 from hil.locks import held
 from hil.program import Phase
 from hil.record import durable
@@ -35,7 +35,8 @@ from hil.record.reopening import Before, look_back, put_stop_aside
 from hil.record.sealing import Sealer
 from hil.record.watch import Watch
 
-EndStatus = Literal["done", "interrupted", "failed"]
+#: ``endurance``: a device has received all the pulses that its limit allows.
+EndStatus = Literal["done", "interrupted", "failed", "endurance"]
 
 
 class RunFolder(Appender):
@@ -203,18 +204,38 @@ class RunFolder(Appender):
         """
         self._events.append(self.t_ns, kind, fields)
 
-    def checkpoint(self, name: str, **arrays: ArrayLike) -> Path:
+    def checkpoint(self, name: str, *, anew: bool = False, **arrays: ArrayLike) -> Path:
         """Write ``checkpoints/<name>.npz``, never ahead of the rows, and return its path.
+
+        With ``anew`` it takes the place of an earlier one of that name.
 
         Raises:
             StoreError: it exists already or cannot be written.
         """
         check_file_name(name, "checkpoint")
         self._commit.barrier()
-        path, part = write_checkpoint(self.path, name, arrays)
+        path, part = write_checkpoint(self.path, name, arrays, anew=anew)
         self._parts[f"checkpoints/{path.name}"] = part
         self.event("checkpoint", file=path.name, **part)
         return path
+
+    def drop_checkpoints(self, names: Iterable[str]) -> None:
+        """Remove checkpoints that nothing will need any more; an event names them.
+
+        Raises:
+            StoreError: they could not be removed.
+        """
+        files = [f"{name}.npz" for name in names if f"checkpoints/{name}.npz" in self._parts]
+        if not files:
+            return
+        self.event("dropped", files=files)
+        for file in files:
+            del self._parts[f"checkpoints/{file}"]
+            path = self.path / "checkpoints" / file
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as exc:
+                raise durable.store_error("remove the checkpoint", path, exc) from exc
 
     def close(self, status: EndStatus = "done", *, error: str | None = None) -> None:
         """Write what is left and the stop record; does nothing when closed already.
@@ -257,9 +278,12 @@ class RunFolder(Appender):
         interrupted = isinstance(exc, (RunInterrupted, KeyboardInterrupt))
         text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
         try:
-            self.close(
-                "interrupted" if interrupted else "failed", error=None if interrupted else text
-            )
+            if isinstance(exc, EnduranceError):
+                self.close("endurance", error=text)
+            else:
+                self.close(
+                    "interrupted" if interrupted else "failed", error=None if interrupted else text
+                )
         except StoreError as store_exc:
             if str(store_exc) != str(exc):
                 exc.add_note(f"closing the run: {store_exc}")
@@ -276,7 +300,7 @@ class RunFolder(Appender):
     def _end(self, status: EndStatus, error: str | None, failure: StoreError | None) -> None:
         self._ballast.shrink()
         try:
-            if error is not None and not self._fault_told:
+            if error is not None and status != "endurance" and not self._fault_told:
                 self.event("fault", error=error)
             self.event("stop", status=status)
         except StoreError as exc:

@@ -84,7 +84,10 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``done``, ``interrupted``, ``failed``; without a stop record ``crashed or running``."""
+        """``done``, ``interrupted``, ``failed`` or ``endurance`` as the stop record says.
+
+        Without one ``crashed or running``.
+        """
         return RUNNING if self.stop is None else str(self.stop.get("status"))
 
     @property
