@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hil.record.parts import TableReader, part_numbers
 
-_COLUMNS: Final = ("seq", "t_ns", "op", "phase", "v", "width", "count", "g0", "g1", "status")
+_COLUMNS: Final = ("t_ns", "op", "phase", "v", "width", "count", "g0", "g1", "status")
 _PLACE: Final = ("layer", "row", "col")
 
 
@@ -86,7 +86,8 @@ def _matching(
             here &= rows["layer"].to_numpy() == layer
         if here.any():
             at = np.flatnonzero(here)
-            yield {name: _taken(rows[name], at) for name in (*_COLUMNS, "layer")}
+            taken = {name: _taken(rows[name], at) for name in (*_COLUMNS, "layer")}
+            yield {**taken, "seq": batch.first + at}  # `seq` numbers the rows of the table
 
 
 def _taken(column: Any, at: NDArray[np.int64]) -> NDArray[Any]:
@@ -107,7 +108,7 @@ def _history(row: int, col: int, found: list[dict[str, NDArray[Any]]]) -> Histor
     types = {c.name: c.dtype for c in TABLES["pulses"]}
     whole = {
         name: np.concatenate([part[name] for part in found] or [np.empty(0)]).astype(types[name])
-        for name in (*_COLUMNS, "layer")
+        for name in (*_COLUMNS, "layer", "seq")
     }
     order = np.argsort(whole["seq"], kind="stable")
     whole = {name: values[order] for name, values in whole.items()}

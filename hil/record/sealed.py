@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from hil.record.streams import Batch, Damaged, one_line
 NOTES: Final = "seals.jsonl"
 #: Rows of a row group; a damaged byte costs a reader at most these.
 GROUP_ROWS: Final = 1 << 18
+_PIECE_BYTES: Final = 1 << 20
 
 
 def sealed_name(number: int) -> str:
@@ -152,7 +154,7 @@ def _start_of(column: Any) -> int:
 
 
 def sealed_batches(
-    content: bytes | memoryview, table: TableName, note: SealNote, columns: Sequence[str] | None
+    path: Path, table: TableName, note: SealNote, columns: Sequence[str] | None
 ) -> Iterator[Batch]:
     """Yield the row groups of a sealed part, ``columns`` only where they are given.
 
@@ -162,26 +164,39 @@ def sealed_batches(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    view = memoryview(content)
-    if len(view) != note.bytes or zlib.crc32(view[note.footer[0] :]) != note.footer[1]:
-        raise Damaged(0, f"it is not the file that {NOTES} notes")
     schema = arrow_schema(table)
     if columns is not None:
         wanted = [field for field in schema if field.name in columns]
         schema = pa.schema(wanted, metadata=schema.metadata)
-    first, begin = note.first, 0
+    first, begin = note.first, note.footer[0]
     try:
-        file = pq.ParquetFile(pa.BufferReader(view), page_checksum_verification=True)
-        for number, (rows, begin, end, crc) in enumerate(note.groups):
-            if zlib.crc32(view[begin:end]) != crc:
-                raise Damaged(begin, "the row group's CRC32 is wrong")
-            group = file.read_row_group(number, columns=schema.names, use_threads=True)
-            plain = pa.Table.from_arrays(group.columns, schema=schema)
-            for batch in plain.combine_chunks().to_batches():
-                yield Batch(batch, first, end)
-            first += rows
+        with path.open("rb", buffering=0) as raw, pa.OSFile(str(path), "rb") as source:
+            if source.size() != note.bytes or _crc32(raw, begin, note.bytes) != note.footer[1]:
+                raise Damaged(0, f"it is not the file that {NOTES} notes")
+            file = pq.ParquetFile(source)
+            for number, (rows, begin, end, crc) in enumerate(note.groups):
+                if _crc32(raw, begin, end) != crc:
+                    raise Damaged(begin, "the row group's CRC32 is wrong")
+                group = file.read_row_group(number, columns=schema.names, use_threads=True)
+                plain = pa.Table.from_arrays(group.columns, schema=schema)
+                for batch in plain.combine_chunks().to_batches():
+                    yield Batch(batch, first, end)
+                first += rows
     except (pa.ArrowException, OSError, ValueError, MemoryError) as exc:
         raise Damaged(begin, one_line(exc)) from exc
+
+
+def _crc32(file: RawIOBase, begin: int, end: int) -> int:
+    """Return the CRC32 of a stretch of a file; in pieces, which costs less memory than it reads."""
+    file.seek(begin)
+    piece, crc = memoryview(bytearray(_PIECE_BYTES)), 0
+    while begin < end:
+        n = file.readinto(piece[: min(end - begin, _PIECE_BYTES)])
+        if not n:
+            raise OSError("the file ends too early")
+        crc = zlib.crc32(piece[:n], crc)
+        begin += n
+    return crc
 
 
 def equal_bits(one: Any, other: Any) -> bool:

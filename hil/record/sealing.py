@@ -95,12 +95,11 @@ def _write(
 
 
 def _verify(partial: Path, note: SealNote, table: TableName, content: memoryview) -> None:
-    written = partial.read_bytes()
-    if hashlib.sha256(written).hexdigest() != note.sha256:
+    if hashlib.sha256(partial.read_bytes()).hexdigest() != note.sha256:
         raise StoreError(f"cannot seal: {partial} does not hold what was written to it")
     original = groups_of(batches_of(content, arrow_schema(table)))
     try:
-        sealed = sealed_batches(written, table, note, None)
+        sealed = sealed_batches(partial, table, note, None)
         same = all(
             equal_bits(_table(batch.rows), group)
             for batch, group in zip(sealed, original, strict=True)
