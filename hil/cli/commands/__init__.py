@@ -14,6 +14,7 @@ from hil.cli.commands.dry_run import dry_run
 from hil.cli.commands.explain import explain
 from hil.cli.commands.export import export
 from hil.cli.commands.init import init
+from hil.cli.commands.monitor import monitor
 from hil.cli.commands.run import run
 from hil.cli.commands.schema import schema
 from hil.cli.commands.show import show
@@ -29,6 +30,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "run": run,
     "train": train,
     "show": show,
+    "monitor": monitor,
     "export": export,
     "calibrate": calibrate,
     "bench": bench,
