@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hil.errors import StoreError
+from hil.record import durable
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -43,6 +46,44 @@ def new_file(path: Path, force: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+class PatientFile(io.FileIO):
+    """A file for libraries that do not survive a write error: they hear of none.
+
+    HDF5 takes down the process when it closes a file that could not be written (h5py 3.16, disk
+    full). After the first error nothing more is written, and :meth:`check` raises it.
+    """
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of ``content``; after an error only let the file grow as if it had been."""
+        view = memoryview(content).cast("B")
+        try:
+            if self.error is None:
+                durable.write_all(self.fileno(), view)
+                return len(view)
+        except OSError as exc:
+            self.error = exc
+        end = self.tell() + len(view)
+        self.truncate(max(end, self.seek(0, os.SEEK_END)))  # a hole, which takes no space
+        self.seek(end)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size."""
+        size = self.tell() if size is None else size
+        try:
+            return super().truncate(size)
+        except OSError as exc:
+            self.error = self.error or exc
+        return size
+
+    def check(self) -> None:
+        """Raise OSError if writing failed."""
+        if self.error is not None:
+            raise self.error
 
 
 def _sync(path: Path) -> None:

@@ -6,7 +6,7 @@ is known of the run as a whole is in the group ``run``, what its protocol gave i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.errors import StoreError
+from hil.export.files import PatientFile
 from hil.export.outcome import unit_of
 from hil.export.rows import pieces
 from hil.record.jsonable import to_json
@@ -54,24 +55,39 @@ def write_hdf5(
         import h5py
     except ImportError as exc:
         raise StoreError("h5py is not installed; pip install 'synapse-hil[export]'") from exc
-    # In the order of the table, not of the alphabet.
-    with h5py.File(path, "w", track_order=True) as file:
-        if netcdf:
-            versions = f"h5py={h5py.__version__},hdf5={h5py.version.hdf5_version}"
-            file.attrs["_NCProperties"] = f"version=2,{versions}"
-        rows = {}
-        for table in tables:
-            group = file if flat else file.create_group(table, track_order=True)
-            rows[table] = _write_table(group, run, table)
-        if outcome:
-            _write_outcome(file.create_group("outcome", track_order=True), outcome)
-        _write_run(file.create_group("run", track_order=True), run)
-        for name, value in run_attributes(run).items():
-            file.attrs[name] = value
+    with PatientFile(path, "w+") as disk:
+        try:
+            with h5py.File(disk, "w", track_order=True) as file:
+                if netcdf:
+                    versions = f"h5py={h5py.__version__},hdf5={h5py.version.hdf5_version}"
+                    file.attrs["_NCProperties"] = f"version=2,{versions}"
+                return _write_all(file, run, tables, outcome, flat, disk.check)
+        finally:
+            disk.check()
+
+
+def _write_all(
+    file: Any,
+    run: Run,
+    tables: Sequence[TableName],
+    outcome: Mapping[str, NDArray[Any]],
+    flat: bool,
+    check: Callable[[], None],
+) -> dict[TableName, int]:
+    rows = {}
+    for table in tables:
+        # In the order of the table, not of the alphabet.
+        group = file if flat else file.create_group(table, track_order=True)
+        rows[table] = _write_table(group, run, table, check)
+    if outcome:
+        _write_outcome(file.create_group("outcome", track_order=True), outcome)
+    _write_run(file.create_group("run", track_order=True), run)
+    for name, value in run_attributes(run).items():
+        file.attrs[name] = value
     return rows
 
 
-def _write_table(group: Any, run: Run, table: TableName) -> int:
+def _write_table(group: Any, run: Run, table: TableName, check: Callable[[], None]) -> int:
     columns = TABLES[table]
     variables = [
         group.create_dataset(
@@ -92,6 +108,7 @@ def _write_table(group: Any, run: Run, table: TableName) -> int:
             variable.resize((last,))
             variable[n_rows:last] = stored_values(column, part[column.name])
         n_rows = last
+        check()
     dimension = DIMENSIONS[table]
     named = dict(zip((c.name for c in columns), variables, strict=True))
     scale = named.pop(dimension, None)

@@ -81,7 +81,7 @@ def describe_origin(path: Path, run: Run) -> bytes:
 
 def _tables(run: Run, schema: Any) -> Iterator[Any]:
     phases = {code: name for name, code in run.manifest["phases"].items()}
-    bits = {code: name for name, code in run.manifest["status_bits"].items() if code}
+    bits = {code: name for name, code in run.manifest["status_bits"].items()}
     done = PulseCounts()
     for part in pieces(run, "pulses", _PIECE_ROWS):
         train = _Trains(part, done, phases, bits)

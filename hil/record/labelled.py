@@ -28,9 +28,7 @@ def column_attributes(column: Column, manifest: dict[str, Any]) -> dict[str, Any
     attributes: dict[str, Any] = {"units": column.unit or "1", "long_name": column.meaning}
     if column.name in _FLAGS:
         codes, kind = _FLAGS[column.name]
-        named = {
-            name: code for name, code in manifest[codes].items() if code or kind != "flag_masks"
-        }
+        named = manifest[codes]
         attributes[kind] = np.array(list(named.values()), column.dtype)
         attributes["flag_meanings"] = " ".join(named)
     return attributes
