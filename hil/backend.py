@@ -189,6 +189,11 @@ class Backend(ABC):
         """
         self._stop.set()
 
+    @property
+    def stop_requested(self) -> bool:
+        """True from :meth:`request_stop` until the request is honoured."""
+        return self._stop.is_set()
+
     def _honour_stop(self) -> None:
         self._stop.clear()
         self.was_stopped = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from operator import attrgetter
@@ -12,6 +13,7 @@ import numpy as np
 from hil.backend import Backend, Unfinished
 from hil.control.blockrows import BlockRows
 from hil.control.devicelog import FLUSH, FORGET, READ, DeviceLog, Driven
+from hil.control.intending import Intentions
 from hil.geometry import ArrayGeometry
 from hil.ledger import Ledger
 from hil.measurement import COLUMNS, MeasurementBlock, Status
@@ -34,10 +36,17 @@ class Recorder:
 
     Blocks and readings are handed as they are to the run's writer thread, which makes the rows.
     From then on nobody may write into them; the readings are made read-only.
+
+    Args:
+        folder: of the run.
+        names: names of the arrays, for write-ahead intents.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, names: Mapping[Backend, str] | None = None) -> None:
         self.folder = folder
+        self._intentions: Intentions | None = None
+        if folder.intents is not None:
+            self._intentions = Intentions(folder.intents, names or {})
         self._ops = count(1)
         self._full = [folder.level(phase) == "full" for phase in Phase]
         self._any = [folder.level(phase) != "off" for phase in Phase]
@@ -49,6 +58,22 @@ class Recorder:
     def next_op(self) -> int:
         """Return the id of a new operation."""
         return next(self._ops)
+
+    def before(self, backend: Backend, block: PulseBlock) -> None:
+        """Wait while the disk is nearly full, then note on it what ``block`` is about to write.
+
+        Raises:
+            StoreError: nothing can be recorded any more; the block must not be driven.
+        """
+        if self.folder.short_of_space:
+            self.folder.wait_for_space(lambda: backend.stop_requested)
+        if self._intentions is not None:
+            self._intentions.before(backend, block)
+
+    def refused(self, backend: Backend) -> None:
+        """Note that the block announced last was not driven."""
+        if self._intentions is not None:
+            self._intentions.recorded(backend, 0)
 
     def block(
         self,
@@ -101,13 +126,17 @@ class Recorder:
         else:
             self._forget(backend, phase)
             if not self._any[phase]:
+                if self._intentions is not None:
+                    self._intentions.recorded(backend, self.folder.ticket)
                 return
         duration_s = (backend.clock_ns() - start_ns) * 1e-9
         driven = Driven(
             log, kind, given, columns, n_read, ends, op_id, ordinal, phase, layer, start_ns,
             n_steps, n_pulses, n_readings, duration_s, status,
         )  # fmt: skip
-        self.folder.hand_over(self._rows, driven, n_read + 1, n_rows, n_bytes)
+        ticket = self.folder.hand_over(self._rows, driven, n_read + 1, n_rows, n_bytes)
+        if self._intentions is not None:
+            self._intentions.recorded(backend, ticket)
 
     def unfinished(
         self, backend: Backend, op_point: OperatingPoint, op_id: int, ordinal: int, layer: int,
@@ -122,6 +151,8 @@ class Recorder:
             StoreError: recording failed.
         """
         block, known = left.block, left.known == left.possible
+        if self._intentions is not None and not known.all():
+            self._intentions.unknown(backend)
         for part, status in ((known, 0), (~known, int(Status.COUNT_UNKNOWN))):
             repeat = np.where(part, left.possible, 0)
             if not repeat.any():

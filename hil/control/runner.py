@@ -53,6 +53,7 @@ class Runner:
             self._note(block, readings)
             return readings
         number = recorder.next_op() if op_id is None else op_id
+        recorder.before(backend, block)
         start_ns = backend.clock_ns()
         before = backend.ledger.device_pulses
         try:
@@ -79,7 +80,10 @@ class Runner:
     ) -> None:
         """Record what is known of the block in whose middle the backend failed, if it did."""
         left = self.backend.unfinished
-        if left is None or self.recorder is None:
+        if self.recorder is None:
+            return
+        if left is None:
+            self.recorder.refused(self.backend)
             return
         try:
             self.recorder.unfinished(
@@ -107,6 +111,8 @@ class Runner:
         def tapped() -> Iterator[PulseBlock]:
             for block in blocks:
                 current[:] = [block]
+                if recorder is not None:
+                    recorder.before(backend, block)
                 yield block
 
         op_id = 0 if recorder is None else recorder.next_op()

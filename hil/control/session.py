@@ -80,6 +80,11 @@ class Session:
     log: WireLog | None = None
 
     @property
+    def names(self) -> dict[Backend, str]:
+        """Names of the open arrays."""
+        return {backend: name for name, backend in self.backends.items()}
+
+    @property
     def identity(self) -> str:
         """One line that says what is behind the arrays."""
         return "; ".join(dict.fromkeys(b.identify() for b in self.backends.values()))
@@ -217,7 +222,7 @@ class Session:
         with folder, noting(folder.path):
             if started is not None:
                 started(folder.path, seconds)
-            recorder = Recorder(folder)
+            recorder = Recorder(folder, self.names)
             synapses = self.array(name, recorder=recorder)
             folder.event("op", what="protocol", protocol=procedure.name, array=name)
             result = synapses.run(prepared, progress)
@@ -271,7 +276,7 @@ class Session:
         with folder, noting(folder.path):
             if started is not None:
                 started(folder.path)
-            network = build_network(loaded, dataset, self.sites(), Recorder(folder))
+            network = build_network(loaded, dataset, self.sites(), Recorder(folder, self.names))
             result = train(
                 loaded, dataset, network, on_progress=on_progress, on_event=event,
                 on_stage=on_stage,

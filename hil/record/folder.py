@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -180,11 +180,19 @@ class RunFolder(Appender):
 
     @property
     def short_of_space(self) -> bool:
-        """True while so little space is left that nothing more should be driven; looked at by 1 s.
+        """True while less than 1 GB is free, or a quarter of what was free at the start if less.
 
-        It is when less than 1 GB is free, or a quarter of what was free at the start if less.
+        Then nothing more should be driven; it is looked at every second.
         """
         return self._watch.short_of_space
+
+    def wait_for_space(self, stopped: Callable[[], bool]) -> None:
+        """Pause until there is space again, or ``stopped`` says that a stop was requested.
+
+        Raises:
+            StoreError: there was none for as long as the policy says.
+        """
+        self._watch.wait_for_space(stopped)
 
     def devices_are_known(self) -> None:
         """Close the leases of earlier sessions; call it when their devices have been read back.

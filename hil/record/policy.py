@@ -23,7 +23,8 @@ class CommitPolicy:
         stall_s: waiting longer than this for the disk is an error.
         segment_bytes, segment_age_s: a segment ends at this size or age.
         ballast_bytes: space held back for a full disk; at most 1/8 of what is free is taken.
-        low_space_bytes: below this free space an ``alarm`` event is written.
+        low_space_bytes: below this free space an ``alarm`` event is written and the run pauses.
+        pause_s: it goes on when there is space again, and fails when there is none for so long.
         clock_s: seconds between ``clock`` events.
         seal_running: segments are sealed in the background as they are finished.
         seal_share: a run that is done seals what is left if that takes at most about this share of
@@ -42,6 +43,7 @@ class CommitPolicy:
     segment_age_s: float = 600.0
     ballast_bytes: int = 64 << 20
     low_space_bytes: int = 10**9
+    pause_s: float = 600.0
     clock_s: float = 60.0
     seal_running: bool = True
     seal_share: float = 0.1

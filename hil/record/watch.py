@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -47,3 +48,21 @@ class Watch:
             if free < self._policy.low_space_bytes and not self._told:
                 self._told = True
                 self._event("alarm", what="low disk space", free_bytes=free)
+
+    def wait_for_space(self, stopped: Callable[[], bool]) -> None:
+        """Return when there is space again, or ``stopped`` is true; events say since when and until.
+
+        Raises:
+            StoreError: there was none for as long as the policy says.
+        """
+        free, begin_s = shutil.disk_usage(self._path).free, time.monotonic()
+        text = f"{self._path}: paused, {free} bytes free, needs {self._least}"
+        logging.getLogger(__name__).warning(
+            text
+        )  # on standard error, unless the user says otherwise
+        self._event("pause", what="low disk space", free_bytes=free)
+        while self.short_of_space and not stopped():
+            if time.monotonic() - begin_s > self._policy.pause_s:
+                raise StoreError(f"{text}; nobody made room for {self._policy.pause_s:g} s")
+            time.sleep(0.1)
+        self._event("resume", what="low disk space", stopped=stopped())
