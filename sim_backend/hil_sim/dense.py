@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hil.measurement import Status
 from hil.program import LineState, PulseBlock
 from hil_sim.kernels import law as lw
-from hil_sim.kernels import sense, solved, steps
+from hil_sim.kernels import philox, sense, solved, steps
 from hil_sim.nodes import Network
 from hil_sim.readout import Solution
 
@@ -205,8 +205,9 @@ class DenseStep:
         level = np.where(solved_v, means.line_v, self.lines.level_v)
         status = np.full(self.block.n_lines, Status.SIMULATED, dtype=np.uint32)
         status[means.limited] |= np.uint32(Status.I_COMPLIANCE)
+        sensed = np.flatnonzero(self.block.sense[self.step])
         return int(
-            sense.emit(self.step, pulse, times, clock_ns, self.lines.step_s,
-                       self.block.sense, level, current, variance, status,
-                       array.reads, array.key, at, out)
+            sense.emit(self.step, pulse, times, clock_ns, self.lines.step_s, sensed, sensed.size,
+                       level, current, variance, status, array.reads, array.key, at, out,
+                       philox.new_draws())
         )  # fmt: skip

@@ -272,9 +272,7 @@ def test_as_many_trains_share_a_block_as_its_length_allows():
 
 
 def test_a_block_erase_cannot_go_cell_by_cell():
-    procedure = parse(
-        'schema = 1\nkind = "ltp-ltd"\norder = "cell"\ndepression = "erase"\n'
-    )
+    procedure = parse('schema = 1\nkind = "ltp-ltd"\norder = "cell"\ndepression = "erase"\n')
     with pytest.raises(ProtocolError, match="order: a block erase depresses the whole block"):
         procedure.programme(serial("3T"))
 

@@ -88,9 +88,31 @@ def test_a_list_of_devices_gets_the_same_deviates_as_the_devices_one_by_one():
     key = philox.key_of(9)
     cols = np.array([3, 0, 17, 4, 19], dtype=np.int64)
     ordinal = np.arange(40, dtype=np.uint32).reshape(2, 20)
-    out, bits = np.empty(5), np.empty(5, np.uint64)
-    philox.fill_normals(key, 1, cols, 5, ordinal, philox.C2C, bits, out)
+    draws = philox.new_draws()
+    rows = np.ones_like(cols)
+    philox.draw_for_devices(key, rows, cols, 0, 5, ordinal, philox.C2C, draws)
     single = [
         philox.normal_of(philox.bits53(key, c, 1, int(ordinal[1, c]), philox.C2C)) for c in cols
     ]
-    assert out.tolist() == single
+    assert draws[2][:5].tolist() == single
+
+
+def test_a_train_of_pulses_gets_the_same_deviates_as_its_pulses_one_by_one():
+    key, first, n = philox.key_of(9), 2**32 - 3, philox.BATCH
+    draws = philox.new_draws()
+    philox.draw_for_pulses(key, 7, 5, first, n, philox.C2C, draws)
+    single = [
+        philox.normal_of(philox.bits53(key, 5, 7, (first + k) % 2**32, philox.C2C))
+        for k in range(n)
+    ]
+    assert draws[2].tolist() == single
+
+
+def test_a_batch_reaches_as_far_into_the_tails_as_a_single_deviate():
+    counters, bits, out, *_ = draws = philox.new_draws()
+    key = philox.key_of(4)
+    for column in range(40):
+        counters[:] = np.arange(philox.BATCH) + column * philox.BATCH
+        philox.draw_normals(key, philox.BATCH, draws)
+        assert out.tolist() == [philox.normal_of(b) for b in bits]
+    assert min(abs(philox.normal_of(np.uint64(b))) for b in (0, 2**53 - 1)) > 8.0

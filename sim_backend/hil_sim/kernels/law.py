@@ -115,14 +115,18 @@ def tau_of(start_s: float, stop_s: float, law: Any) -> float:
 
 
 @njit(cache=True)
-def affine_change(u: float, a: float, b: float, n: float) -> float:
-    """Return the change of u by n pulses of ``du/dn = a − b·u``, exactly."""
+def mean_pulse(b: float, n: float) -> float:
+    """Return (1 − e^(−b·n))/b: n pulses of a rate that fades by b per pulse, in whole pulses."""
     x = b * n
     if abs(x) < 0.02:
-        mean = 1.0 - x * (0.5 - x * (1 / 6 - x * (1 / 24 - x * (1 / 120 - x / 720))))
-    else:
-        mean = -math.expm1(-x) / x
-    return (a - b * u) * n * mean
+        return n * (1.0 - x * (0.5 - x * (1 / 6 - x * (1 / 24 - x * (1 / 120 - x / 720)))))
+    return -math.expm1(-x) / b
+
+
+@njit(cache=True)
+def affine_change(u: float, a: float, b: float, n: float) -> float:
+    """Return the change of u by n pulses of ``du/dn = a − b·u``, exactly."""
+    return (a - b * u) * mean_pulse(b, n)
 
 
 @njit(cache=True)

@@ -24,6 +24,8 @@ _MASK = np.uint64(0xFFFFFFFF)
 _S32 = np.uint64(32)
 _S11 = np.uint64(11)
 _TOP = np.uint64((1 << 53) - 1)
+_CENTRE, _NEAR = 0.425, 5.0  # where AS 241 changes its formula
+BATCH = 256  #: most deviates drawn at once
 
 # What a draw is for: the fourth counter word. Drawn once per device unless said otherwise.
 C2C, READ_NOISE, STEP_D2D, STEP_D2D_P, STEP_D2D_D = 0, 1, 2, 3, 4
@@ -45,21 +47,24 @@ def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[An
     return c0, c1, c2, c3
 
 
-@njit(cache=True)
-def _tail(lower: float) -> float:
-    """Return −z for a lower-tail probability ``lower`` ≤ 0.075 (AS 241, PPND16)."""
-    r = math.sqrt(-math.log(lower))
-    if r <= 5.0:
-        r -= 1.6
-        num = ((((((7.74545014278341407640e-4 * r + 2.27238449892691845833e-2) * r
-                   + 2.41780725177450611770e-1) * r + 1.27045825245236838258) * r
-                 + 3.64784832476320460504) * r + 5.76949722146069140550) * r
-               + 4.63033784615654529590) * r + 1.42343711074968357734  # fmt: skip
-        den = ((((((1.05075007164441684324e-9 * r + 5.47593808499534494600e-4) * r
-                   + 1.51986665636164571966e-2) * r + 1.48103976427480074590e-1) * r
-                 + 6.89767334985100004550e-1) * r + 1.67638483018380384940) * r
-               + 2.05319162663775882187) * r + 1.0  # fmt: skip
-        return num / den
+@njit(cache=True, error_model="numpy")
+def _near_tail(r: float) -> float:
+    """Return −z for r = √(−ln lower) ≤ 5, lower the tail probability (AS 241, PPND16)."""
+    r -= 1.6
+    num = ((((((7.74545014278341407640e-4 * r + 2.27238449892691845833e-2) * r
+               + 2.41780725177450611770e-1) * r + 1.27045825245236838258) * r
+             + 3.64784832476320460504) * r + 5.76949722146069140550) * r
+           + 4.63033784615654529590) * r + 1.42343711074968357734  # fmt: skip
+    den = ((((((1.05075007164441684324e-9 * r + 5.47593808499534494600e-4) * r
+               + 1.51986665636164571966e-2) * r + 1.48103976427480074590e-1) * r
+             + 6.89767334985100004550e-1) * r + 1.67638483018380384940) * r
+           + 2.05319162663775882187) * r + 1.0  # fmt: skip
+    return num / den
+
+
+@njit(cache=True, error_model="numpy")
+def _far_tail(r: float) -> float:
+    """Return −z for r = √(−ln lower) > 5, lower the tail probability (AS 241, PPND16)."""
     r -= 5.0
     num = ((((((2.01033439929228813265e-7 * r + 2.71155556874348757815e-5) * r
                + 1.24266094738807843860e-3) * r + 2.65321895265761230930e-2) * r
@@ -72,7 +77,7 @@ def _tail(lower: float) -> float:
     return num / den
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _centre(q: float) -> float:
     """Return z for a probability 0.5 + q, |q| ≤ 0.425 (AS 241, PPND16)."""
     r = 0.180625 - q * q
@@ -88,18 +93,26 @@ def _centre(q: float) -> float:
 
 
 @njit(cache=True)
-def normal_of(bits: Any) -> float:
-    """Return the normal deviate of 53 random bits by the inverse distribution (Wichura, AS 241).
+def _lower(bits: Any) -> float:
+    """Return the probability of the tail that 53 random bits are in.
 
-    The tail probability is taken from the integer, not from 1 − u, so that it keeps all its digits:
-    deviates reach 8.2 σ.
+    It is taken from the integer, not from 1 − u, so that it keeps all its digits: deviates reach
+    8.2 σ.
     """
+    if bits <= _TOP - bits:
+        return (float(bits) + 0.5) * 2.0**-53
+    return (float(_TOP - bits) + 0.5) * 2.0**-53
+
+
+@njit(cache=True)
+def normal_of(bits: Any) -> float:
+    """Return the normal deviate of 53 random bits by the inverse distribution (Wichura, AS 241)."""
     q = (float(bits) + 0.5) * 2.0**-53 - 0.5
-    if abs(q) <= 0.425:
+    if abs(q) <= _CENTRE:
         return _centre(q)
-    if q < 0.0:
-        return -_tail((float(bits) + 0.5) * 2.0**-53)
-    return _tail((float(_TOP - bits) + 0.5) * 2.0**-53)
+    r = math.sqrt(-math.log(_lower(bits)))
+    z = _near_tail(r) if r <= _NEAR else _far_tail(r)
+    return -z if q < 0.0 else z
 
 
 @njit(cache=True)
@@ -112,26 +125,89 @@ def bits53(key: Any, c0: Any, c1: Any, c2: Any, c3: Any) -> Any:
 
 
 @njit(cache=True)
-def fill_normals(
-    key: Any, row: int, cols: Any, count: int, ordinal: Any, purpose: int, bits: Any, out: Any
-) -> None:
-    """Write the deviates of devices (row, cols[:count]) at their own pulse ``ordinal`` to ``out``.
+def new_draws() -> tuple[Any, Any, Any, Any, Any]:
+    """Return room for a batch of draws: counters (4, BATCH), bits, deviates, two scratch arrays."""
+    return (
+        np.empty((4, BATCH), np.uint64), np.empty(BATCH, np.uint64), np.empty(BATCH),
+        np.empty(BATCH, np.int64), np.empty(BATCH),
+    )  # fmt: skip
 
-    ``bits`` is uint64 scratch. Bits first, deviates second: the first loop vectorises.
+
+@njit(cache=True)
+def _fill_bits(key: Any, counters: Any, count: int, bits: Any) -> None:
+    """Write 53 random bits of every counter; contiguous and without branches, it vectorises."""
+    first, second = key[0] & _MASK, key[1] & _MASK
+    for n in range(count):
+        k0, k1 = first, second
+        c0, c1 = counters[0, n] & _MASK, counters[1, n] & _MASK
+        c2, c3 = counters[2, n] & _MASK, counters[3, n] & _MASK
+        for _ in range(10):
+            p0 = _M0 * c0
+            p1 = _M1 * c2
+            c0, c1, c2, c3 = (
+                (p1 >> _S32) ^ c1 ^ k0, p1 & _MASK, (p0 >> _S32) ^ c3 ^ k1, p0 & _MASK,
+            )  # fmt: skip
+            k0 = (k0 + _W0) & _MASK
+            k1 = (k1 + _W1) & _MASK
+        bits[n] = ((c0 << _S32) | c1) >> _S11
+
+
+@njit(cache=True, error_model="numpy")
+def draw_normals(key: Any, count: int, draws: Any) -> None:
+    """Write the deviates of the first ``count`` counters of ``draws`` to its third array.
+
+    Same numbers as :func:`normal_of`: the central formula for all, then the tails by themselves, so
+    that the loops vectorise.
     """
-    k0, k1 = key[0], key[1]
-    r, p = np.uint64(row), np.uint64(purpose)
+    counters, bits, z, at, lower = draws
+    _fill_bits(key, counters, count, bits)
     for n in range(count):
-        col = cols[n]
-        w0, w1, _, _ = philox4x32(np.uint64(col), r, np.uint64(ordinal[row, col]), p, k0, k1)
-        bits[n] = ((w0 << _S32) | w1) >> _S11
+        z[n] = _centre((np.float64(np.int64(bits[n])) + 0.5) * 2.0**-53 - 0.5)
+    n_tails = 0
     for n in range(count):
-        # The central formula for all, then the few tails: no branch in the vector loop.
-        out[n] = _centre((np.float64(np.int64(bits[n])) + 0.5) * 2.0**-53 - 0.5)
-    for n in range(count):
+        at[n_tails] = n
         q = (np.float64(np.int64(bits[n])) + 0.5) * 2.0**-53 - 0.5
-        if abs(q) > 0.425:
-            out[n] = normal_of(bits[n])
+        n_tails += abs(q) > _CENTRE
+    for k in range(n_tails):
+        lower[k] = math.sqrt(-math.log(_lower(bits[at[k]])))
+    far = 0
+    for k in range(n_tails):
+        far += lower[k] > _NEAR
+    for k in range(n_tails):
+        n = at[k]
+        tail = _near_tail(lower[k])
+        z[n] = tail if bits[n] > _TOP >> np.uint64(1) else -tail
+    if far:
+        for k in range(n_tails):
+            z[at[k]] = normal_of(bits[at[k]])
+
+
+@njit(cache=True)
+def draw_for_devices(
+    key: Any, rows: Any, cols: Any, start: int, count: int, ordinal: Any, purpose: int, draws: Any
+) -> None:
+    """Draw the deviates of ``count`` ≤ BATCH devices (rows, cols) from ``start`` on.
+
+    Each is that of the device's own pulse number ``ordinal``.
+    """
+    counters = draws[0]
+    for n in range(count):
+        row, col = rows[start + n], cols[start + n]
+        counters[0, n], counters[1, n] = np.uint64(col), np.uint64(row)
+        counters[2, n], counters[3, n] = np.uint64(ordinal[row, col]), np.uint64(purpose)
+    draw_normals(key, count, draws)
+
+
+@njit(cache=True)
+def draw_for_pulses(
+    key: Any, row: int, col: int, first: int, count: int, purpose: int, draws: Any
+) -> None:
+    """Draw the deviates of ``count`` ≤ BATCH pulses of one device, its number ``first`` on."""
+    counters = draws[0]
+    for n in range(count):
+        counters[0, n], counters[1, n] = np.uint64(col), np.uint64(row)
+        counters[2, n], counters[3, n] = np.uint64(first + n) & _MASK, np.uint64(purpose)
+    draw_normals(key, count, draws)
 
 
 @njit(cache=True)

@@ -1,10 +1,11 @@
-"""Apply pulses to devices of one row: response, variation from cycle to cycle, bounds."""
+"""Apply pulses to devices: response, variation from cycle to cycle, bounds."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from hil_sim.kernels.law import (
@@ -15,57 +16,136 @@ from hil_sim.kernels.law import (
     P_B_UP,
     P_MAX,
     P_MIN,
-    affine_change,
     lookup_spread,
     mean_change,
+    mean_pulse,
 )
-from hil_sim.kernels.philox import C2C, fill_normals
+from hil_sim.kernels.philox import BATCH, C2C, draw_for_devices, draw_for_pulses
+
+_TRAIN = 64  # pulses of one device whose deviates are drawn at once: it may be at its bound soon
+_LARGEST_DEVIATE = 8.3
 
 
 @njit(cache=True)
-def pulse_row(
-    row: int, cols: Any, n_eff: Any, count: int, up: bool, law: Any, nodes: Any, params: Any,
-    g: Any, ordinal: Any, key: Any, bits: Any, z: Any,
+def pulse_devices(
+    rows: Any, cols: Any, n_eff: Any, count: int, times: int, up: bool, law: Any, nodes: Any,
+    params: Any, g: Any, ordinal: Any, key: Any, draws: Any,
 ) -> None:  # fmt: skip
-    """Give device (row, cols[k]) ``n_eff[k]`` nominal pulses of one branch as one pulse, k < count.
+    """Give device (rows[k], cols[k]) ``times`` pulses of ``n_eff[k]`` nominal ones, k < count.
 
-    Cycle-to-cycle variation is one deviate ξ per pulse and device: the change becomes
-    ``Δ(1 + σ_m ξ)`` and gets ``σ_a √n ξ'`` of the range; the two are drawn as one normal deviate of
-    the summed variance. A pulse never takes a device out of its range; one that drifted out of it
-    stays outside until a pulse moves it back.
+    No device may be listed twice. Cycle-to-cycle variation is one deviate ξ per pulse and device:
+    the change becomes ``Δ(1 + σ_m ξ)`` and gets ``σ_a √n ξ'`` of the range; the two are drawn as
+    one normal deviate of the summed variance. A pulse never takes a device out of its range; one
+    that drifted out of it stays outside until a pulse moves it back.
     """
+    if law.model == AFFINE and not (law.noisy and law.range_c2c > 0.0):
+        if times == 1:
+            for start in range(0, count, BATCH):
+                _affine_once(rows, cols, n_eff, start, min(count, start + BATCH), up, law, params,
+                             g, ordinal, key, draws)  # fmt: skip
+        else:
+            for k in range(count):
+                _affine_train(rows[k], cols[k], n_eff[k], times, up, law, params, g, ordinal, key,
+                              draws)  # fmt: skip
+        return
+    for _ in range(times):
+        for start in range(0, count, BATCH):
+            _general(rows, cols, n_eff, start, min(count, start + BATCH), up, law, nodes, params,
+                     g, ordinal, key, draws)  # fmt: skip
+
+
+@njit(cache=True, inline="always")
+def _bounded(value: float, g: float, low: float, high: float) -> float:
+    return min(max(value, min(g, low)), max(g, high))
+
+
+@njit(cache=True)
+def _affine_once(
+    rows: Any, cols: Any, n_eff: Any, start: int, stop: int, up: bool, law: Any, params: Any,
+    g: Any, ordinal: Any, key: Any, draws: Any,
+) -> None:  # fmt: skip
+    """Give devices ``start`` to ``stop`` a pulse of ``dg/dn = a·span − b·(g − low)``."""
+    z, spread = draws[2], 0.0
     if law.noisy:
-        fill_normals(key, row, cols, count, ordinal, C2C, bits, z)
+        spread = law.step_c2c
+        draw_for_devices(key, rows, cols, start, stop - start, ordinal, C2C, draws)
+    of_a, of_b = (P_A_UP, P_B_UP) if up else (P_A_DOWN, P_B_DOWN)
+    for k in range(start, stop):
+        row, col = rows[k], cols[k]
+        ordinal[row, col] += 1
+        low, high, here = params[row, col, P_MIN], params[row, col, P_MAX], g[row, col]
+        if high <= low:
+            continue
+        a, b = params[row, col, of_a] * (high - low), params[row, col, of_b]
+        change = (a - b * (here - low if up else high - here)) * mean_pulse(b, n_eff[k])
+        if law.noisy:
+            change *= 1.0 + spread * z[k - start]
+        g[row, col] = _bounded(here + change if up else here - change, here, low, high)
+
+
+@njit(cache=True)
+def _affine_train(
+    row: int, col: int, n: float, times: int, up: bool, law: Any, params: Any, g: Any,
+    ordinal: Any, key: Any, draws: Any,
+) -> None:  # fmt: skip
+    """Give one device a train of pulses; the same steps as one by one, in the same arithmetic."""
+    first = np.int64(ordinal[row, col])
+    ordinal[row, col] = np.uint32(first + times)
+    low, high, here = params[row, col, P_MIN], params[row, col, P_MAX], g[row, col]
+    if high <= low:
+        return
+    of_a, of_b = (P_A_UP, P_B_UP) if up else (P_A_DOWN, P_B_DOWN)
+    a, b = params[row, col, of_a] * (high - low), params[row, col, of_b]
+    gain = mean_pulse(b, n)
+    z, spread = draws[2], law.step_c2c if law.noisy else 0.0
+    # No deviate turns a pulse round then: a device at its bound stays there.
+    rests = spread * _LARGEST_DEVIATE < 1.0 and a - b * (high - low) >= 0.0
+    done = 0
+    while done < times:
+        if rests and (here == high if up else here == low):
+            break
+        count = min(times - done, _TRAIN)
+        if law.noisy:
+            draw_for_pulses(key, row, col, first + done, count, C2C, draws)
+        for k in range(count):
+            change = (a - b * (here - low if up else high - here)) * gain
+            if law.noisy:
+                change *= 1.0 + spread * z[k]
+            here = _bounded(here + change if up else here - change, here, low, high)
+        done += count
+    g[row, col] = here
+
+
+@njit(cache=True)
+def _general(
+    rows: Any, cols: Any, n_eff: Any, start: int, stop: int, up: bool, law: Any, nodes: Any,
+    params: Any, g: Any, ordinal: Any, key: Any, draws: Any,
+) -> None:  # fmt: skip
+    """Give devices ``start`` to ``stop`` a pulse of any law; u is the share of the range."""
+    z = draws[2]
+    if law.noisy:
+        draw_for_devices(key, rows, cols, start, stop - start, ordinal, C2C, draws)
     c_mult, c_add = law.step_c2c, law.range_c2c
     lookup = law.model > 1
-    plain = law.noisy and c_add == 0.0 and not lookup
-    for k in range(count):
-        col = cols[k]
-        n = n_eff[k]
+    of_a, of_b = (P_A_UP, P_B_UP) if up else (P_A_DOWN, P_B_DOWN)
+    for k in range(start, stop):
+        row, col, n = rows[k], cols[k], n_eff[k]
+        ordinal[row, col] += 1
         low, high = params[row, col, P_MIN], params[row, col, P_MAX]
         span = high - low
-        ordinal[row, col] += 1
         if span <= 0.0:
             continue
-        if up:
-            u = (g[row, col] - low) / span
-            a, b = params[row, col, P_A_UP], params[row, col, P_B_UP]
-        else:
-            u = (high - g[row, col]) / span
-            a, b = params[row, col, P_A_DOWN], params[row, col, P_B_DOWN]
-        if law.model == AFFINE:
-            change = affine_change(u, a, b, n)
-        else:
-            change = mean_change(u, n, a, b, nodes, law)
-        if plain:
-            change *= 1.0 + c_mult * z[k]
+        u = (g[row, col] - low if up else high - g[row, col]) / span
+        change = mean_change(u, n, params[row, col, of_a], params[row, col, of_b], nodes, law)
+        if law.noisy and c_add == 0.0 and not lookup:
+            change *= 1.0 + c_mult * z[k - start]
         elif law.noisy:
             add = c_add * c_add * n
             if lookup:
                 s = lookup_spread(u, nodes)
                 add += s * s * n
-            change += math.sqrt(c_mult * c_mult * change * change + add) * z[k]
-        u = min(max(u + change, min(u, 0.0)), max(u, 1.0))
+            change += math.sqrt(c_mult * c_mult * change * change + add) * z[k - start]
+        u = _bounded(u + change, u, 0.0, 1.0)
         g[row, col] = low + u * span if up else high - u * span
 
 

@@ -10,10 +10,11 @@ from numba import njit
 
 from hil_sim.kernels.groups import intervals
 from hil_sim.kernels.law import phi
-from hil_sim.kernels.philox import READ_NOISE, bits53, normal_of
+from hil_sim.kernels.philox import BATCH, READ_NOISE, draw_normals
 
 _REORDER = {"reassoc", "contract", "nsz"}
 _SPARSE = 8
+_NO_ROW = np.uint64(0xFFFFFFFF)
 
 
 @njit(cache=True)
@@ -33,29 +34,113 @@ def coefficients(
             out[a, b] = mean / step_s if step_s > 0.0 else 0.0
 
 
+@njit(cache=True)
+def driven_alone(
+    lines: Any, gates: Any, line_v: Any, line_s: Any, gate_v_t: float, sign: float, step_s: float,
+    law: Any, active: Any, coeff: Any,
+) -> int:  # fmt: skip
+    """List the ``lines`` that drive devices whose other line stays at 0 V; return how many.
+
+    ``coeff`` gets the time mean of φ(v) over the step of each listed line, in volts; ``sign`` is
+    that of the device voltage to the line's level.
+    """
+    count = 0
+    for n in range(lines.size):
+        k = lines[n]
+        if line_v[k] == 0.0:
+            continue
+        on_s = line_s[k]
+        if gates.size > 0:
+            gate = gates[n]
+            on_s = min(on_s, line_s[gate]) if line_v[gate] > gate_v_t else 0.0
+        if on_s > 0.0:
+            active[count] = n
+            coeff[count] = phi(sign * line_v[k], law) * on_s / step_s
+            count += 1
+    return count
+
+
 @njit(cache=True, fastmath=_REORDER)
-def _column_sums(g: Any, c: Any, total: Any, square: Any) -> None:
-    """Add Σ_i g c_i and Σ_i (g c_i)² of every column; four rows at a time to spare the sums."""
-    n_rows, n_cols = g.shape
-    i = 0
-    while i < n_rows:
-        if c[i] == 0.0:
-            i += 1
-        elif i + 4 <= n_rows:
-            c0, c1, c2, c3 = c[i], c[i + 1], c[i + 2], c[i + 3]
-            for j in range(n_cols):
-                x0, x1 = g[i, j] * c0, g[i + 1, j] * c1
-                x2, x3 = g[i + 2, j] * c2, g[i + 3, j] * c3
-                total[j] += (x0 + x1) + (x2 + x3)
-                square[j] += (x0 * x0 + x1 * x1) + (x2 * x2 + x3 * x3)
-            i += 4
-        else:
-            ci = c[i]
-            for j in range(n_cols):
-                x = g[i, j] * ci
-                total[j] += x
-                square[j] += x * x
-            i += 1
+def _column_sums(g: Any, active: Any, c: Any, count: int, total: Any, square: Any) -> None:
+    """Add Σ g c and Σ (g c)² of every column; four active rows at a time to spare the sums."""
+    n_cols = g.shape[1]
+    k = 0
+    while k + 4 <= count:
+        r0, r1, r2, r3 = g[active[k]], g[active[k + 1]], g[active[k + 2]], g[active[k + 3]]
+        c0, c1, c2, c3 = c[k], c[k + 1], c[k + 2], c[k + 3]
+        for j in range(n_cols):
+            x0, x1, x2, x3 = r0[j] * c0, r1[j] * c1, r2[j] * c2, r3[j] * c3
+            total[j] += (x0 + x1) + (x2 + x3)
+            square[j] += (x0 * x0 + x1 * x1) + (x2 * x2 + x3 * x3)
+        k += 4
+    while k < count:
+        row, ck = g[active[k]], c[k]
+        for j in range(n_cols):
+            x = row[j] * ck
+            total[j] += x
+            square[j] += x * x
+        k += 1
+
+
+@njit(cache=True)
+def currents_of_columns(
+    g: Any, active: Any, c: Any, count: int, col_line: Any, sense: Any, s: int, law: Any,
+    current: Any, variance: Any, total: Any, square: Any,
+) -> None:  # fmt: skip
+    """Write mean currents of sensed columns at 0 V, as :func:`line_currents` does."""
+    n_cols = g.shape[1]
+    rel2, volts2 = law.read_rel**2, 0.0
+    for k in range(count):
+        volts2 += c[k] * c[k]
+    abs2 = law.read_abs**2 * volts2
+    n_sensed = 0
+    for j in range(n_cols):
+        n_sensed += sense[s, col_line[j]]
+    if n_sensed * _SPARSE >= n_cols:
+        total[:n_cols] = 0.0
+        square[:n_cols] = 0.0
+        _column_sums(g, active, c, count, total, square)
+        for j in range(n_cols):
+            line = col_line[j]
+            current[line], variance[line] = -total[j], rel2 * square[j] + abs2
+        return
+    for j in range(n_cols):
+        line = col_line[j]
+        if not sense[s, line]:
+            continue
+        sum1 = sum2 = 0.0
+        for k in range(count):
+            x = g[active[k], j] * c[k]
+            sum1 += x
+            sum2 += x * x
+        current[line], variance[line] = -sum1, rel2 * sum2 + abs2
+
+
+@njit(cache=True, fastmath=_REORDER)
+def _row_sums(row: Any, active: Any, c: Any, count: int) -> tuple[float, float]:
+    total = square = 0.0
+    for k in range(count):
+        x = row[active[k]] * c[k]
+        total += x
+        square += x * x
+    return total, square
+
+
+@njit(cache=True)
+def currents_of_rows(
+    g: Any, active: Any, c: Any, count: int, row_line: Any, sense: Any, s: int, law: Any,
+    current: Any, variance: Any,
+) -> None:  # fmt: skip
+    """Write mean currents of sensed rows at 0 V, as :func:`line_currents` does."""
+    rel2, volts2 = law.read_rel**2, 0.0
+    for k in range(count):
+        volts2 += c[k] * c[k]
+    abs2 = law.read_abs**2 * volts2
+    for i in range(g.shape[0]):
+        line = row_line[i]
+        if sense[s, line]:
+            total, square = _row_sums(g[i], active, c, count)
+            current[line], variance[line] = total, rel2 * square + abs2
 
 
 @njit(cache=True, fastmath=_REORDER)
@@ -78,8 +163,8 @@ def _one_row(
 
 @njit(cache=True)
 def line_currents(
-    g: Any, coeff: Any, row_gid: Any, col_gid: Any, n_col_groups: int, row_line: Any, col_line: Any,
-    sense: Any, s: int, law: Any, current: Any, variance: Any,
+    g: Any, coeff: Any, row_gid: Any, col_gid: Any, row_line: Any, col_line: Any, sense: Any,
+    s: int, law: Any, current: Any, variance: Any,
 ) -> None:  # fmt: skip
     """Write mean current (into the array) and its read-noise variance of every sensed line.
 
@@ -88,40 +173,10 @@ def line_currents(
     """
     n_rows, n_cols = g.shape
     rel2, abs2 = law.read_rel**2, law.read_abs**2
-    n_sensed_cols = n_sensed_rows = 0
+    n_sensed_cols = 0
     for j in range(n_cols):
         n_sensed_cols += sense[s, col_line[j]]
-    for i in range(n_rows):
-        n_sensed_rows += sense[s, row_line[i]]
-    if n_sensed_cols and n_sensed_cols * _SPARSE < n_cols:
-        for j in range(n_cols):
-            k = col_line[j]
-            if not sense[s, k]:
-                continue
-            total = square = volts2 = 0.0
-            for i in range(n_rows):
-                c = coeff[row_gid[i], col_gid[j]]
-                x = g[i, j] * c
-                total += x
-                square += x * x
-                volts2 += c * c
-            current[k], variance[k] = -total, rel2 * square + abs2 * volts2
-        n_sensed_cols = 0
     sums, squares = np.zeros(n_cols), np.zeros(n_cols)
-    if n_sensed_cols and n_col_groups == 1:
-        c_rows = np.empty(n_rows)
-        volts2 = 0.0
-        for i in range(n_rows):
-            c_rows[i] = coeff[row_gid[i], 0]
-            volts2 += c_rows[i] * c_rows[i]
-        _column_sums(g, c_rows, sums, squares)
-        for j in range(n_cols):
-            k = col_line[j]
-            if sense[s, k]:
-                current[k], variance[k] = -sums[j], rel2 * squares[j] + abs2 * volts2
-        n_sensed_cols = 0
-    if not (n_sensed_cols or n_sensed_rows):
-        return
     c_row, volts = np.zeros(n_cols), np.zeros(n_cols)
     last = -1
     for i in range(n_rows):
@@ -149,39 +204,62 @@ def line_currents(
 
 
 @njit(cache=True)
-def read_deviate(key: Any, line: int, ordinal: Any) -> float:
-    """Return the normal deviate of reading number ``ordinal`` of a line."""
-    n = np.uint64(ordinal)
-    low = n & np.uint64(0xFFFFFFFF)
-    word = np.uint64(READ_NOISE) | ((n >> np.uint64(32)) << np.uint64(8))
-    return normal_of(bits53(key, line, np.uint64(0xFFFFFFFF), low, word))
+def sensed_lines(sense: Any, s: int, lines: Any) -> int:
+    """List the lines that step ``s`` senses, ascending; return how many they are."""
+    count = 0
+    for k in range(sense.shape[1]):
+        lines[count] = k
+        count += sense[s, k]
+    return count
+
+
+@njit(cache=True)
+def _draw_for_readings(
+    key: Any, lines: Any, start: int, count: int, reads: Any, draws: Any
+) -> None:
+    """Draw the deviates of the next reading, number ``reads``, of ``count`` ≤ BATCH lines."""
+    counters = draws[0]
+    for n in range(count):
+        line = lines[start + n]
+        ordinal = reads[line]
+        counters[0, n], counters[1, n] = np.uint64(line), _NO_ROW
+        counters[2, n] = ordinal & np.uint64(0xFFFFFFFF)
+        counters[3, n] = np.uint64(READ_NOISE) | ((ordinal >> np.uint64(32)) << np.uint64(8))
+    draw_normals(key, count, draws)
 
 
 @njit(cache=True)
 def emit(
-    s: int, pulse: int, repeat: int, t_ns: int, step_s: float, sense: Any, level: Any,
-    current: Any, variance: Any, status: Any, reads: Any, key: Any, at: int, out: Any,
+    s: int, pulse: int, repeat: int, t_ns: int, step_s: float, lines: Any, n_lines: int,
+    level: Any, current: Any, variance: Any, status: Any, reads: Any, key: Any, at: int, out: Any,
+    draws: Any,
 ) -> int:  # fmt: skip
     """Append the readings of one pulse to the columns ``out`` from row ``at``; return the next row.
 
-    ``level``, ``current``, ``variance`` and ``status`` are per line; ``out`` is (step, line, pulse,
-    t_ns, level_v, width_s, current_a, executed, status).
+    ``lines[:n_lines]`` are sensed. ``level``, ``current``, ``variance`` and ``status`` are per
+    line; ``out`` is (step, line, pulse, t_ns, level_v, width_s, current_a, executed, status).
     """
-    for k in range(level.size):
-        if not sense[s, k]:
-            continue
-        value = current[k]
-        if variance[k] > 0.0:
-            value += math.sqrt(variance[k]) * read_deviate(key, k, reads[k])
-        reads[k] += np.uint64(1)
-        out[0][at] = s
-        out[1][at] = k
-        out[2][at] = pulse
-        out[3][at] = t_ns
-        out[4][at] = level[k]
-        out[5][at] = step_s
-        out[6][at] = value
-        out[7][at] = repeat
-        out[8][at] = status[k]
-        at += 1
-    return at
+    step, line, pulses, times, level_v, width_s, current_a, executed, marks = out
+    stop = at + n_lines
+    step[at:stop] = s
+    line[at:stop] = lines[:n_lines]
+    pulses[at:stop] = pulse
+    times[at:stop] = t_ns
+    width_s[at:stop] = step_s
+    executed[at:stop] = repeat
+    noisy = False
+    for n in range(n_lines):
+        k = lines[n]
+        level_v[at + n] = level[k]
+        current_a[at + n] = current[k]
+        marks[at + n] = status[k]
+        noisy = noisy or variance[k] > 0.0
+    for start in range(0, n_lines if noisy else 0, BATCH):
+        count = min(n_lines - start, BATCH)
+        _draw_for_readings(key, lines, start, count, reads, draws)
+        z = draws[2]
+        for n in range(count):
+            current_a[at + start + n] += math.sqrt(variance[lines[start + n]]) * z[n]
+    for n in range(n_lines):
+        reads[lines[n]] += np.uint64(1)
+    return stop

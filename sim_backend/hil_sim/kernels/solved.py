@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 
 from hil_sim.kernels.law import P_H_DOWN, P_H_UP, phi, phi_inverse, phi_slope, pulses_of
-from hil_sim.kernels.pulse import pulse_row
+from hil_sim.kernels.philox import new_draws
+from hil_sim.kernels.pulse import pulse_devices
 
 _SATURATED = 1e-9  # slope of a limited transistor over its device's, so that Newton can step
 
@@ -89,9 +90,10 @@ def apply_pulses(
     """Apply the nominal pulses of one pulse to every device, in the order of their polarities."""
     law = laws[0]
     n_cols = g.shape[1]
-    cols, n_eff = np.empty(n_cols, np.int64), np.empty(n_cols)
-    bits, z = np.empty(n_cols, np.uint64), np.empty(n_cols)
+    rows, cols, n_eff = np.empty(n_cols, np.int64), np.empty(n_cols, np.int64), np.empty(n_cols)
+    draws = new_draws()
     for i in range(g.shape[0]):
+        rows[:] = i
         # down where it came first, then up, then the other downs
         for turn in range(3):
             up = turn == 1
@@ -102,8 +104,8 @@ def apply_pulses(
                     cols[count], n_eff[count] = j, n
                     count += 1
             if count:
-                pulse_row(i, cols, n_eff, count, up, law, nodes_up if up else nodes_down, params,
-                          g, ordinal, key, bits, z)  # fmt: skip
+                pulse_devices(rows, cols, n_eff, count, 1, up, law, nodes_up if up else nodes_down,
+                              params, g, ordinal, key, draws)  # fmt: skip
 
 
 @njit(cache=True)

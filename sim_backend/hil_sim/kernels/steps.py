@@ -18,16 +18,36 @@ from hil_sim.kernels.groups import (
     delivered,
     extremes,
     group_lines,
+    in_a_row,
     intervals,
     sort_by_group,
 )
-from hil_sim.kernels.law import P_H_DOWN, P_H_UP, phi, pulses_of, tau_of
-from hil_sim.kernels.pulse import erase_row, pulse_row
-from hil_sim.kernels.sense import coefficients, emit, line_currents
+from hil_sim.kernels.law import phi, tau_of
+from hil_sim.kernels.philox import new_draws
+from hil_sim.kernels.pulse import erase_row
+from hil_sim.kernels.sense import (
+    coefficients,
+    currents_of_columns,
+    currents_of_rows,
+    driven_alone,
+    emit,
+    line_currents,
+    sensed_lines,
+)
+from hil_sim.kernels.writes import (
+    SECOND,
+    acting_rows,
+    may_write,
+    new_list,
+    pulse_tables,
+    write_devices,
+)
 
 SIMULATED = np.uint32(1 << 10)
 # Rows of the `rows` array: the line of each row that plays this part.
 READ, WRITE, ERASE_PLUS, ERASE_MINUS = 0, 1, 2, 3
+# Which lines of a sensing step drive while the other side stays at 0 V.
+NEITHER, ROWS, COLS = 0, 1, 2
 
 
 @njit(cache=True)
@@ -87,108 +107,6 @@ def _may_limit(
 
 
 @njit(cache=True)
-def _may_write(high: float, low: float, tau: float, law: Any) -> bool:
-    """Return True when a device could be moved by a voltage between ``low`` and ``high``."""
-    for v in (high * law.polarity, low * law.polarity):
-        if pulses_of(v, tau, law.h_min_p, True, law) > 0.0:
-            return True
-        if pulses_of(v, tau, law.h_min_d, False, law) > 0.0:
-            return True
-    return False
-
-
-@njit(cache=True)
-def _pulse_tables(
-    n_rg: int, row_v: Any, row_s: Any, row_on: Any, n_cg: int, col_v: Any, col_s: Any, law: Any,
-    table: Any, n_up: Any, n_down: Any,
-) -> bool:  # fmt: skip
-    """Fill (v1, tau1, v2, tau2) and nominal pulses per group pair; return whether any acts.
-
-    Pulses are upper bounds (lowest threshold of the array) when devices differ in theirs.
-    """
-    acts = False
-    for a in range(n_rg):
-        for b in range(n_cg):
-            v1, t1, v2, t2 = intervals(row_v[a], row_s[a], col_v[b], col_s[b], row_on[a])
-            v1, v2 = v1 * law.polarity, v2 * law.polarity
-            tau1, tau2 = tau_of(0.0, t1, law), tau_of(t1, t2, law)
-            table[a, b, 0], table[a, b, 1] = v1, tau1
-            table[a, b, 2], table[a, b, 3] = v2, tau2
-            n_up[a, b] = pulses_of(v1, tau1, law.h_min_p, True, law) + pulses_of(
-                v2, tau2, law.h_min_p, True, law
-            )
-            n_down[a, b] = pulses_of(v1, tau1, law.h_min_d, False, law) + pulses_of(
-                v2, tau2, law.h_min_d, False, law
-            )
-            acts = acts or n_up[a, b] > 0.0 or n_down[a, b] > 0.0
-    return acts
-
-
-@njit(cache=True)
-def _own_pulses(
-    row: int, up: bool, table: Any, a: int, b: int, order: Any, start: int, stop: int, law: Any,
-    params: Any, cols: Any, n_eff: Any,
-) -> int:  # fmt: skip
-    """List the devices above their own threshold with their pulses; return how many."""
-    count = 0
-    for k in range(start, stop):
-        col = order[k]
-        h = params[row, col, P_H_UP if up else P_H_DOWN]
-        own = pulses_of(table[a, b, 0], table[a, b, 1], h, up, law) + pulses_of(
-            table[a, b, 2], table[a, b, 3], h, up, law
-        )
-        if own > 0.0:
-            cols[count], n_eff[count] = col, own
-            count += 1
-    return count
-
-
-@njit(cache=True)
-def _acting_rows(write_gid: Any, n_cg: int, n_up: Any, n_down: Any, acting: Any) -> int:
-    """List the rows in which some device gets pulses in this step; return how many they are."""
-    count = 0
-    for i in range(write_gid.size):
-        a = write_gid[i]
-        for b in range(n_cg):
-            if n_up[a, b] > 0.0 or n_down[a, b] > 0.0:
-                acting[count] = i
-                count += 1
-                break
-    return count
-
-
-@njit(cache=True)
-def _write_rows(
-    acting: Any, n_acting: int, write_gid: Any, n_cg: int, order: Any, starts: Any, table: Any, n_up: Any, n_down: Any,
-    law: Any, nodes_up: Any, nodes_down: Any, params: Any, g: Any, ordinal: Any, key: Any,
-    cols: Any, n_eff: Any, bits: Any, z: Any,
-) -> None:  # fmt: skip
-    """Give every device its nominal pulses of this pulse, first those of the first interval."""
-    for k_row in range(n_acting):
-        i = acting[k_row]
-        a = write_gid[i]
-        for b in range(n_cg):
-            if n_up[a, b] <= 0.0 and n_down[a, b] <= 0.0:
-                continue
-            v1_acts = table[a, b, 1] > 0.0 and table[a, b, 0] != 0.0
-            up_first = table[a, b, 0] > 0.0 if v1_acts else table[a, b, 2] > 0.0
-            for turn in range(2):
-                up = up_first == (turn == 0)
-                n = n_up[a, b] if up else n_down[a, b]
-                if n <= 0.0:
-                    continue
-                if law.per_device_law:
-                    count = _own_pulses(i, up, table, a, b, order, starts[b], starts[b + 1], law,
-                                        params, cols, n_eff)  # fmt: skip
-                else:
-                    count = starts[b + 1] - starts[b]
-                    for k in range(count):
-                        cols[k], n_eff[k] = order[starts[b] + k], n
-                pulse_row(i, cols, n_eff, count, up, law, nodes_up if up else nodes_down, params,
-                          g, ordinal, key, bits, z)  # fmt: skip
-
-
-@njit(cache=True)
 def erase_rows(
     line_v: Any, line_s: Any, rows: Any, law: Any, params: Any, g: Any, ordinal: Any
 ) -> bool:
@@ -208,6 +126,42 @@ def erase_rows(
     return any_erased
 
 
+@njit(cache=True)
+def _currents(
+    alone: int, active: Any, drive: Any, n_active: int, g: Any, coeff: Any, read_gid: Any,
+    col_gid: Any, read_rows: Any, cols: Any, sense: Any, s: int, law: Any, current: Any,
+    variance: Any, sums: Any, squares: Any,
+) -> None:  # fmt: skip
+    """Write mean current and read-noise variance of every sensed line, the shortest way."""
+    if alone == ROWS:
+        currents_of_columns(g, active, drive, n_active, cols, sense, s, law, current, variance,
+                            sums, squares)  # fmt: skip
+    elif alone == COLS:
+        currents_of_rows(g, active, drive, n_active, read_rows, sense, s, law, current, variance)
+    else:
+        line_currents(g, coeff, read_gid, col_gid, read_rows, cols, sense, s, law, current,
+                      variance)  # fmt: skip
+
+
+@njit(cache=True)
+def _sensed(lines: Any, sense: Any, s: int) -> bool:
+    count = 0
+    for n in range(lines.size):
+        count += sense[s, lines[n]]
+    return count > 0
+
+
+@njit(cache=True)
+def _senses_as_before(sense: Any, s: int, before: int) -> bool:
+    different = 0
+    if before < 0:
+        return False
+    row, last = sense[s], sense[before]
+    for k in range(row.size):
+        different += row[k] != last[k]
+    return different == 0
+
+
 @njit(cache=True, nogil=True)
 def run_steps(
     first: int, last: int, state: Any, level_v: Any, width_s: Any, rise_s: Any, fall_s: Any,
@@ -224,13 +178,13 @@ def run_steps(
     law = laws[0]
     n_rows, n_cols = g.shape
     n_lines = state.shape[1]
-    most = max(n_rows, n_cols)
     promises = out[0].size > 0
     n_limits = 0
     for k in range(n_lines):
         n_limits += compliance_a[k] < np.inf
     limits = n_limits > 0
     read_rows, write_rows, erase_plus = rows[READ], rows[WRITE], rows[ERASE_PLUS]
+    rows_together, cols_together = in_a_row(read_rows), in_a_row(cols)
     no_gates = np.empty(0, np.int64)
     line_v, line_s = np.empty(n_lines), np.empty(n_lines)
     read_gid, col_gid = np.empty(n_rows, np.int64), np.empty(n_cols, np.int64)
@@ -241,15 +195,18 @@ def run_steps(
         write_v, write_s, write_on = np.empty(n_rows), np.empty(n_rows), np.empty(n_rows)
     col_v, col_s, col_on = np.empty(n_cols), np.empty(n_cols), np.empty(n_cols)
     order, starts = np.empty(n_cols, np.int64), np.empty(n_cols + 1, np.int64)
-    members, n_eff = np.empty(most, np.int64), np.empty(most)
-    bits, z = np.empty(most, np.uint64), np.empty(most)
-    acting, n_acting = np.empty(n_rows, np.int64), 0
-    table = np.empty((1, 1, 4))
-    n_up, n_down, coeff = np.empty((1, 1)), np.empty((1, 1)), np.empty((1, 1))
+    listed, draws = new_list(), new_draws()
+    acting, n_acting, passes = np.empty(n_rows, np.int64), 0, 0
+    table, mask, coeff = np.empty((1, 1, 6)), np.empty((1, 1), np.int64), np.empty((1, 1))
     n_sums = n_lines if promises else 0
     current, variance = np.zeros(n_sums), np.zeros(n_sums)
     current2, variance2 = np.zeros(n_sums), np.zeros(n_sums)
     status = np.full(n_sums, SIMULATED, np.uint32)
+    sensed, n_sensed, sense_step = np.empty(n_sums + 1, np.int64), 0, -1
+    senses_rows = senses_cols = False
+    active, drive = np.empty(max(n_rows, n_cols), np.int64), np.empty(max(n_rows, n_cols))
+    n_active, alone = 0, 0
+    sums, squares = np.empty(n_cols), np.empty(n_cols)
 
     for s in range(first, last):
         times = repeat[s]
@@ -258,21 +215,19 @@ def run_steps(
             continue
         step_s, floats = delivered(state, level_v, width_s, s, line_v, line_s)
         period_ns = pulse_period_ns(step_s, rise_s[s], fall_s[s], gap_s[s], overhead_s)
-        r_low, r_high = extremes(read_rows, line_v)
-        c_low, c_high = extremes(cols, line_v)
+        r_low, r_high = extremes(read_rows, rows_together, line_v)
+        c_low, c_high = extremes(cols, cols_together, line_v)
         w_low, w_high = r_low, r_high
         erasing = False
         if not law.same_port:
-            w_low, w_high = extremes(write_rows, line_v)
+            w_low, w_high = extremes(write_rows, False, line_v)
             if law.has_erase:
-                _, e_high = extremes(erase_plus, line_v)
+                _, e_high = extremes(erase_plus, False, line_v)
                 erasing = e_high - w_low > law.erase_v_th
-        senses = False
-        if promises:
-            for k in range(n_lines):
-                if sense[s, k]:
-                    senses = True
-                    break
+        if promises and not _senses_as_before(sense, s, sense_step):
+            n_sensed, sense_step = sensed_lines(sense, s, sensed), s
+            senses_rows, senses_cols = _sensed(read_rows, sense, s), _sensed(cols, sense, s)
+        senses = n_sensed > 0
         v_max, v_min = r_high - c_low, r_low - c_high
         live = v_max > 0.0 or v_min < 0.0
         if live:
@@ -286,11 +241,18 @@ def run_steps(
                 return s, clock_ns, at
 
         w_max, w_min = w_high - c_low, w_low - c_high
-        acts = _may_write(w_max, w_min, tau_of(0.0, step_s, law), law)
+        acts = may_write(w_max, w_min, tau_of(0.0, step_s, law), law)
+        alone = NEITHER
+        if live and senses:
+            if c_low == 0.0 and c_high == 0.0 and not senses_rows:
+                alone = ROWS
+            elif r_low == 0.0 and r_high == 0.0 and gates.size == 0 and not senses_cols:
+                alone = COLS
+        grouped = live and senses and alone == NEITHER
         n_rg = n_cg = 0
-        if acts or (live and senses):
+        if acts or grouped:
             n_cg = group_lines(cols, no_gates, line_v, line_s, 0.0, col_gid, col_v, col_s, col_on)
-        if (live and senses) or (acts and law.same_port):
+        if grouped or (acts and law.same_port):
             n_rg = group_lines(read_rows, gates, line_v, line_s, law.gate_v_t, read_gid, read_v,
                                read_s, read_on)  # fmt: skip
         if acts:
@@ -298,52 +260,57 @@ def run_steps(
             if not law.same_port:
                 n_wg = group_lines(write_rows, gates, line_v, line_s, law.gate_v_t, write_gid,
                                    write_v, write_s, write_on)  # fmt: skip
-            if n_wg > n_up.shape[0] or n_cg > n_up.shape[1]:
-                table = np.empty((n_wg, n_cg, 4))
-                n_up, n_down = np.empty((n_wg, n_cg)), np.empty((n_wg, n_cg))
-            acts = _pulse_tables(n_wg, write_v, write_s, write_on, n_cg, col_v, col_s, law, table,
-                                 n_up, n_down)  # fmt: skip
+            if n_wg > mask.shape[0] or n_cg > mask.shape[1]:
+                table, mask = np.empty((n_wg, n_cg, 6)), np.empty((n_wg, n_cg), np.int64)
+            passes = pulse_tables(n_wg, write_v, write_s, write_on, n_cg, col_v, col_s, law, table,
+                                  mask)  # fmt: skip
+            acts = passes != 0
             if acts:
                 sort_by_group(col_gid, n_cg, order, starts)
-                n_acting = _acting_rows(write_gid, n_cg, n_up, n_down, acting)
+                n_acting = acting_rows(write_gid, n_cg, mask, acting)
 
-        if senses:
-            if live:
-                if n_rg > coeff.shape[0] or n_cg > coeff.shape[1]:
-                    coeff = np.empty((n_rg, n_cg))
-                coefficients(n_rg, read_v, read_s, read_on, n_cg, col_v, col_s, step_s, law, coeff)
-                line_currents(g, coeff, read_gid, col_gid, n_cg, read_rows, cols, sense, s, law,
-                              current, variance)  # fmt: skip
-            else:
+        if grouped:
+            if n_rg > coeff.shape[0] or n_cg > coeff.shape[1]:
+                coeff = np.empty((n_rg, n_cg))
+            coefficients(n_rg, read_v, read_s, read_on, n_cg, col_v, col_s, step_s, law, coeff)
+        elif alone == ROWS:
+            n_active = driven_alone(read_rows, gates, line_v, line_s, law.gate_v_t, 1.0, step_s,
+                                    law, active, drive)  # fmt: skip
+        elif alone == COLS:
+            n_active = driven_alone(cols, no_gates, line_v, line_s, 0.0, -1.0, step_s, law, active,
+                                    drive)  # fmt: skip
+        many = acts and not senses and not erasing and not passes & SECOND
+        for pulse in range(first_pulse, stop):
+            if senses and live and pulse == first_pulse:
+                _currents(alone, active, drive, n_active, g, coeff, read_gid, col_gid, read_rows,
+                          cols, sense, s, law, current, variance, sums, squares)  # fmt: skip
+            elif senses and not live:
                 for k in range(n_sums):
                     current[k] = variance[k] = 0.0
-        if not (acts or erasing):
-            for pulse in range(first_pulse, stop if senses else first_pulse):
-                start_ns = clock_ns + (pulse - first_pulse) * period_ns
-                at = emit(s, pulse, times, start_ns, step_s, sense,
-                          line_v, current, variance, status, reads, key, at, out)  # fmt: skip
-            clock_ns += (stop - first_pulse) * period_ns
-            continue
-
-        for pulse in range(first_pulse, stop):
             if acts:
-                _write_rows(
-                    acting, n_acting, write_gid, n_cg, order, starts, table, n_up, n_down, law, nodes_up, nodes_down,
-                    params, g, ordinal, key, members, n_eff, bits, z,
+                write_devices(
+                    stop - first_pulse if many else 1, passes, acting, n_acting, write_gid, n_cg,
+                    order, starts, table, mask, law, nodes_up, nodes_down, params, g, ordinal, key,
+                    listed, draws,
                 )  # fmt: skip
             if erasing:
                 erase_rows(line_v, line_s, rows, law, params, g, ordinal)
+            if many or not (acts or erasing or senses):
+                clock_ns += (stop - first_pulse) * period_ns
+                break
+            moved = live and (acts or erasing)
             if senses:
-                if live:
+                if moved:
                     # The reading is the mean over the pulse: of before and after what it changed.
-                    line_currents(g, coeff, read_gid, col_gid, n_cg, read_rows, cols, sense, s,
-                                  law, current2, variance2)  # fmt: skip
+                    _currents(alone, active, drive, n_active, g, coeff, read_gid, col_gid,
+                              read_rows, cols, sense, s, law, current2, variance2, sums,
+                              squares)  # fmt: skip
                     for k in range(n_sums):
                         current[k] = 0.5 * (current[k] + current2[k])
                         variance[k] = 0.5 * (variance[k] + variance2[k])
-                at = emit(s, pulse, times, clock_ns, step_s, sense, line_v, current, variance,
-                          status, reads, key, at, out)  # fmt: skip
-                if live:
+                at = emit(s, pulse, times, clock_ns, step_s, sensed, n_sensed, line_v, current,
+                          variance, status, reads, key, at, out, draws)  # fmt: skip
+                if moved:
                     for k in range(n_sums):
                         current[k], variance[k] = current2[k], variance2[k]
             clock_ns += period_ns
