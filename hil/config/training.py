@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from hil.config.quantities import Count, Index, Table
+from hil.config.quantities import Count, Index, Second, Table
 from hil.config.rule import Positive, RuleTable
 from hil.config.toml_file import read_text, validate_text
 from hil.pairs import PairKind
@@ -155,6 +155,16 @@ class EvaluationTable(Table):
     batch: Annotated[int, Field(strict=True, ge=1, le=65_536)] = 128
 
 
+class CheckpointTable(Table):
+    """How often the state is kept that `hil resume` goes on from.
+
+    Every ``every`` samples and after every epoch; without it, whenever ``interval`` has passed.
+    """
+
+    every: Count | None = None
+    interval: Annotated[Second, Field(gt=0.0)] = 20.0
+
+
 class PlacementTable(Table):
     """Where layers sit: each on an array of its own, tiles of one array, or what fits (``auto``).
 
@@ -179,6 +189,7 @@ class Training(Table):
     characterise: CharacteriseTable = CharacteriseTable()
     evaluation: EvaluationTable = EvaluationTable()
     placement: PlacementTable = PlacementTable()
+    checkpoint: CheckpointTable = CheckpointTable()
     baseline: bool = True  #: train the same network in floating point beside it
     path: Annotated[Path | None, Field(exclude=True)] = None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
 
 from hil.control.array import SynapseArray
+from hil.control.states import State
 from hil.ledger import Ledger
 from hil.program import FloatArray
 
@@ -54,15 +55,33 @@ class CostMeter:
 
     Args:
         matrices: every matrix of pairs in use; their arrays are read now and at each :meth:`mark`.
+        state: of an earlier meter, which goes on; nothing is read now.
     """
 
-    def __init__(self, matrices: Iterable[SynapseArray]) -> None:
+    def __init__(self, matrices: Iterable[SynapseArray], state: State | None = None) -> None:
         self._matrices = list(matrices)
         arrays = dict.fromkeys(b for layer in self._matrices for b in layer.backends)
         self._start = {backend: backend.ledger.copy() for backend in arrays}
-        self._read()
-        self._marked = {b: _Exposure.of(b.ledger) for b in arrays}
         self._selected_joule = self._energy_joule = 0.0
+        if state is None:
+            self._read()
+            self._marked = {b: _Exposure.of(b.ledger) for b in arrays}
+            return
+        self._selected_joule, self._energy_joule = state["joule"]
+        for start, tables in zip(self._start.values(), state["start"], strict=True):
+            start.restore(tables)
+        self._marked = {
+            backend: _Exposure(**exposure)
+            for backend, exposure in zip(arrays, state["marked"], strict=True)
+        }
+
+    def state(self) -> State:
+        """Return what it takes to go on measuring."""
+        return {
+            "joule": [self._selected_joule, self._energy_joule],
+            "start": [ledger.tables() for ledger in self._start.values()],
+            "marked": [asdict(exposure) for exposure in self._marked.values()],
+        }
 
     def _read(self) -> None:
         for layer in self._matrices:

@@ -31,6 +31,7 @@ from hil.control.preparation import (
 )
 from hil.control.response import ResponseCurve, erases
 from hil.control.roles import ExchangingArray
+from hil.control.states import State
 from hil.errors import ConfigError
 from hil.learning.methods import Method
 from hil.program import BoolArray, FloatArray, Phase
@@ -107,6 +108,16 @@ class Refresh:
         self._in_a_row = {
             layer: np.zeros((layer.n_inputs, layer.n_outputs), dtype=np.int64) for layer in layers
         }
+
+    def state(self) -> State:
+        """Return whose turn it is, and how often pairs were due in a row."""
+        return {"turn": self._turn, "in_a_row": [n.copy() for n in self._in_a_row.values()]}
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`."""
+        self._turn = state["turn"]
+        for mine, kept in zip(self._in_a_row.values(), state["in_a_row"], strict=True):
+            mine[...] = kept
 
     def run(self) -> Refreshed:
         """Refresh all layers now; return what was done."""

@@ -7,7 +7,7 @@ drift changes its sign with them and averages out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,8 @@ class ExchangingArray(SynapseArray):
     """
 
     _exchanged: BoolArray | None = None
+    #: Called with outputs before their roles change, for a record that outlives the process.
+    on_exchange: Callable[[Indices], None] | None = None
 
     @property
     def exchanged(self) -> BoolArray:
@@ -40,6 +42,8 @@ class ExchangingArray(SynapseArray):
     def exchange(self, outputs: ArrayLike) -> None:
         """Exchange the roles of the devices of ``outputs``; their weights change their sign."""
         index = np.asarray(outputs, dtype=np.int64)
+        if self.on_exchange is not None:
+            self.on_exchange(index)
         self.exchanged[index] = ~self.exchanged[index]
 
     @property

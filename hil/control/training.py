@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -15,7 +15,15 @@ from hil.control.baseline import float_backpropagation
 from hil.control.learners.making import make_learner, needs_response
 from hil.control.network import ArrayNetwork
 from hil.control.response import ResponseCurve, erases, measure_columns, measure_response
-from hil.control.trainer import OnEvent, OnProgress, Trainer, TrainingHistory, sample_orders
+from hil.control.states import State
+from hil.control.trainer import (
+    Checkpoints,
+    OnEvent,
+    OnProgress,
+    Trainer,
+    TrainingHistory,
+    sample_orders,
+)
 from hil.datasets.dataset import Dataset
 from hil.errors import ConfigError
 from hil.learning.methods import ColumnSteps
@@ -106,6 +114,54 @@ def initial_weights(training: Training, network: ArrayNetwork) -> list[FloatArra
     ]
 
 
+@dataclass
+class _Known:
+    """What is known before the first sample: response of the arrays, and pulses that it took."""
+
+    curves: list[ResponseCurve]
+    steps: list[ColumnSteps] | None = None
+    characterise_pulses: int = 0
+    initial_pulses: int = 0
+
+    def state(self) -> State:
+        """Return it for checkpoints; ResponseCurve and ColumnSteps hold arrays only."""
+        return {
+            "curves": [asdict(curve) for curve in self.curves],
+            "steps": None if self.steps is None else [asdict(steps) for steps in self.steps],
+            "characterise_pulses": self.characterise_pulses, "initial_pulses": self.initial_pulses,
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, state: State) -> _Known:
+        """Return what :meth:`state` returned."""
+        steps = state["steps"]
+        return cls(
+            [ResponseCurve(**curve) for curve in state["curves"]],
+            None if steps is None else [ColumnSteps(**columns) for columns in steps],
+            state["characterise_pulses"], state["initial_pulses"],
+        )  # fmt: skip
+
+
+def _characterise(
+    training: Training, network: ArrayNetwork, curves: Sequence[ResponseCurve] | None,
+    stage: Callable[[str], None],
+) -> _Known:  # fmt: skip
+    """Measure what the method has to know of the arrays, where it was not measured before."""
+    if not needs_response(training):
+        return _Known([])
+    if curves is not None:
+        if training.rule.rate == "column":
+            raise ConfigError("given curves do not say what the columns do", field="rule.rate")
+        return _Known(list(curves))
+    stage("characterise")
+    measured, pulses = measure_layers(training, network.matrices)
+    known = _Known(measured, None, pulses)
+    if training.rule.rate == "column":
+        known.steps, more = _measure_steps(network, measured)
+        known.characterise_pulses += more
+    return known
+
+
 def train(
     training: Training,
     dataset: Dataset,
@@ -115,6 +171,9 @@ def train(
     on_progress: OnProgress | None = None,
     on_event: OnEvent | None = None,
     on_stage: Callable[[str], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    resume: State | None = None,
+    reread: bool = False,
 ) -> TrainingResult:
     """Train ``network`` through pulses as a training file says, and the float baseline beside it.
 
@@ -126,33 +185,30 @@ def train(
         on_progress: called with (samples done, samples in all).
         on_event: called with a kind and its fields, fits ``RunFolder.event``.
         on_stage: called with ``characterise``, ``initialise``, ``train``, ``float`` as they begin.
+        checkpoints: takes the state now and then.
+        resume: a state that ``checkpoints`` took; training goes on after its last sample.
+        reread: the devices went on after that state, as real ones do.
 
     Raises:
         RunInterrupted: a stop was requested; the array is in the safe state.
         ConfigError, RuleError, BackendError: see the parts.
     """
-    begin = time.perf_counter()
+    begin = time.perf_counter() - (0.0 if resume is None else resume["seconds"])
     stage = on_stage or (lambda name: None)
     event: OnEvent = on_event or (lambda kind, fields: None)
-    characterise_pulses = 0
-    steps = None
-    if not needs_response(training):
-        curves = ()
-    elif curves is None:
-        stage("characterise")
-        curves, characterise_pulses = measure_layers(training, network.matrices)
-        if training.rule.rate == "column":
-            steps, pulses = _measure_steps(network, curves)
-            characterise_pulses += pulses
-    elif training.rule.rate == "column":
-        raise ConfigError("given curves do not say what the columns do", field="rule.rate")
-    for k, curve in enumerate(curves):
-        event("response", {
-            "layer": k, "low": curve.low, "high": curve.high, "step_up": curve.step_up,
-            "step_down": curve.step_down, "pulses_up": curve.full_up,
-            "pulses_down": curve.full_down,
-        })  # fmt: skip
-    learner = make_learner(training, network, curves, _stream(training.seed, RULE), steps)
+    if resume is None:
+        known = _characterise(training, network, curves, stage)
+        for k, curve in enumerate(known.curves):
+            event("response", {
+                "layer": k, "low": curve.low, "high": curve.high, "step_up": curve.step_up,
+                "step_down": curve.step_down, "pulses_up": curve.full_up,
+                "pulses_down": curve.full_down,
+            })  # fmt: skip
+    else:
+        known = _Known.of(resume["known"])
+    learner = make_learner(
+        training, network, known.curves, _stream(training.seed, RULE), known.steps
+    )
     schedule = make_schedule(training)
     orders = sample_orders(
         len(dataset.x_train), training.schedule.epochs, training.schedule.samples,
@@ -161,11 +217,21 @@ def train(
     trainer = Trainer(
         learner, dataset, schedule, orders, evaluate_every=training.evaluation.every,
         batch=training.evaluation.batch, on_progress=on_progress, on_event=on_event,
+        checkpoints=checkpoints,
     )  # fmt: skip
-    stage("initialise")
     weights = initial_weights(training, network)
-    initial_pulses = learner.initialise(weights)
-    event("initialised", {"pulses": initial_pulses})
+    if resume is None:
+        stage("initialise")
+        known.initial_pulses = learner.initialise(weights)
+        event("initialised", {"pulses": known.initial_pulses})
+    else:
+        trainer.restore(resume["trainer"])
+        if reread:
+            learner.reread()
+    if checkpoints is not None:
+        checkpoints.beside(lambda: {
+            "known": known.state(), "seconds": time.perf_counter() - begin,
+        })  # fmt: skip
     stage("train")
     history = trainer.run()
     float_accuracy: list[float] = []
@@ -177,6 +243,6 @@ def train(
         )
         event("float", {"test_accuracy": float_accuracy})
     return TrainingResult(
-        history, list(curves), characterise_pulses, initial_pulses, float_accuracy,
+        history, known.curves, known.characterise_pulses, known.initial_pulses, float_accuracy,
         time.perf_counter() - begin,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, get_args, runtime_checkable
+from typing import Any, Final, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
@@ -136,6 +136,14 @@ class PairRule:
     def set_rate(self, eta: float) -> None:
         """Take over the learning rate of the epoch."""
         self.trigger.set_rate(eta)
+
+    def state(self) -> dict[str, Any]:
+        """Return the counts so far: all that a rule keeps between samples."""
+        return {"drawn": self.clips.drawn, "clipped": self.clips.clipped}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count on from :meth:`state`."""
+        self.clips.drawn, self.clips.clipped = state["drawn"], state["clipped"]
 
     def slots(
         self, x: FloatArray, delta: FloatArray, rng: np.random.Generator

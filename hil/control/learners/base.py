@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hil.control.array import SynapseArray
 from hil.control.network import ArrayNetwork
+from hil.control.states import State
 from hil.datasets.dataset import Dataset
 from hil.learning.triggers import ClipCount
 from hil.program import FloatArray
@@ -71,6 +72,18 @@ class Learner(ABC):
     def finish(self) -> dict[str, Any]:
         """Do what is left after the last sample of the last epoch; return what there is to note."""
         return {}
+
+    def state(self) -> State:
+        """Return what it takes to go on learning from here; conductances are the arrays' own."""
+        return {"work": asdict(self.work), "predicted": self.predicted}
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`, with the same training file and network."""
+        self.work = Work(**state["work"])
+        self.predicted = state["predicted"]
+
+    def reread(self) -> None:  # noqa: B027 - most methods remember nothing of the devices
+        """Read what the method remembers of the devices: they went on without it."""
 
     @property
     def matrices(self) -> tuple[SynapseArray, ...]:

@@ -10,6 +10,7 @@ from hil.control.learners.base import Learner
 from hil.control.network import ArrayNetwork
 from hil.control.preparation import initialise
 from hil.control.response import ResponseCurve
+from hil.control.states import State, restore_rng, rng_state
 from hil.errors import ConfigError
 from hil.learning.neuron import squared_error
 from hil.program import FloatArray, Phase
@@ -87,6 +88,18 @@ class DirectGradient(Learner):
             self._x.clear()
             self._targets.clear()
         return output
+
+    def state(self) -> State:
+        """Return the samples of the batch so far, the generator and what every method keeps."""
+        return super().state() | {
+            "rng": rng_state(self.rng), "x": self._x, "targets": self._targets
+        }  # fmt: skip
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`."""
+        super().restore(state)
+        restore_rng(self.rng, state["rng"])
+        self._x, self._targets = list(state["x"]), list(state["targets"])
 
     def _cost(self, inputs: FloatArray, targets: FloatArray) -> float:
         return float(squared_error(self.network.forward(inputs), targets).mean())

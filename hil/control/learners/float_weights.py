@@ -10,6 +10,7 @@ from hil.control.array import SynapseArray
 from hil.control.baseline import classify, float_step
 from hil.control.learners.base import Learner
 from hil.control.network import ArrayNetwork
+from hil.control.states import State
 from hil.datasets.dataset import Dataset
 from hil.program import FloatArray
 
@@ -45,6 +46,15 @@ class FloatBackpropagation(Learner):
     def learn(self, x: FloatArray, target: FloatArray) -> FloatArray:
         """Learn one sample and return the outputs before."""
         return float_step(self.weights, x, target, self.eta, bias=self.network.bias)
+
+    def state(self) -> State:
+        """Return the weights and what every method keeps."""
+        return super().state() | {"weights": self.weights}
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`."""
+        super().restore(state)
+        self.weights = list(state["weights"])
 
     def accuracy(self, dataset: Dataset, *, batch: int = 128) -> float:
         """Return the share of test samples that the floating-point network classifies right."""

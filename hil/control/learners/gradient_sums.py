@@ -8,6 +8,7 @@ import numpy as np
 
 from hil.control.learners.base import Learner
 from hil.control.network import ArrayNetwork
+from hil.control.states import State
 from hil.program import FloatArray
 
 
@@ -36,6 +37,15 @@ class GradientSums(Learner):
             for k, total in enumerate(self._sums):
                 self.work.write += self.update(k, total)
         return output
+
+    def state(self) -> State:
+        """Return the sums and what every method keeps."""
+        return super().state() | {"samples": self._samples, "sums": self._sums}
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`."""
+        super().restore(state)
+        self._samples, self._sums = state["samples"], list(state["sums"])
 
     @abstractmethod
     def update(self, k: int, total: FloatArray) -> int:

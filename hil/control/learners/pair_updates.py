@@ -13,6 +13,7 @@ from hil.control.preparation import initialise
 from hil.control.refresh import Refresh, Refreshed
 from hil.control.response import ResponseCurve
 from hil.control.roles import ExchangingArray
+from hil.control.states import Resumable, State, restore_rng, rng_state
 from hil.errors import ConfigError
 from hil.learning.methods import Method, RatedRule
 from hil.learning.rule import UpdateRule
@@ -105,15 +106,47 @@ class PairUpdates(Learner):
         self.work.write += pulses
         return output
 
+    def state(self) -> State:
+        """Return generator, counters of rules and refresh, roles, and what every method keeps."""
+        return super().state() | {
+            "samples": self._samples, "rng": rng_state(self.rng),
+            "rules": [rule_state(rule) for rule in self.rules],
+            "refresh": None if self.refresh is None else self.refresh.state(),
+            "exchanged": [layer.exchanged.copy() for layer in self._exchanging],
+        }  # fmt: skip
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`."""
+        super().restore(state)
+        self._samples = state["samples"]
+        restore_rng(self.rng, state["rng"])
+        for rule, kept in zip(self.rules, state["rules"], strict=True):
+            restore_rule(rule, kept)
+        if self.refresh is not None:
+            self.refresh.restore(state["refresh"])
+        for layer, exchanged in zip(self._exchanging, state["exchanged"], strict=True):
+            layer.exchanged[...] = exchanged
+
+    @property
+    def _exchanging(self) -> list[ExchangingArray]:
+        return [layer for layer in self.network.layers if isinstance(layer, ExchangingArray)]
+
     def finish(self) -> dict[str, Any]:
         """Return the outputs whose pairs have exchanged their devices, per layer (M3c)."""
-        exchanged = [
-            np.flatnonzero(layer.exchanged).tolist()
-            for layer in self.network.layers
-            if isinstance(layer, ExchangingArray)
-        ]
+        exchanged = [np.flatnonzero(layer.exchanged).tolist() for layer in self._exchanging]
         return {"exchanged": exchanged} if exchanged else {}
 
     def _count(self, done: Refreshed) -> None:
         self.work.refresh += done.pulses
         self.work.pairs += done.pairs
+
+
+def rule_state(rule: UpdateRule) -> State | None:
+    """Return what a rule keeps between samples; None for one that keeps nothing."""
+    return rule.state() if isinstance(rule, Resumable) else None
+
+
+def restore_rule(rule: UpdateRule, state: State | None) -> None:
+    """Give a rule back what :func:`rule_state` returned."""
+    if state is not None and isinstance(rule, Resumable):
+        rule.restore(state)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hil.control.learners.gradient_sums import GradientSums
 from hil.control.network import ArrayNetwork
 from hil.control.response import ResponseCurve, erases
+from hil.control.states import State
 from hil.errors import ConfigError
 from hil.program import FloatArray, Phase
 
@@ -69,6 +70,22 @@ class ThresholdLearning(GradientSums):
             pulses += layer.program_pairs(self._set[k] * (level > 0), self._set[k] * (level < 0))
             self.levels.append(level)
         return pulses
+
+    def state(self) -> State:
+        """Return the levels and what every method keeps."""
+        return super().state() | {"levels": self.levels}
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`."""
+        super().restore(state)
+        self.levels = list(state["levels"])
+
+    def reread(self) -> None:
+        """Take the levels from the weights, read now: the side beyond half of the window."""
+        self.levels = []
+        for layer in self.network.layers:
+            share = layer.weights() / layer.weight_scale
+            self.levels.append(np.where(np.abs(share) > 0.5, np.sign(share), 0.0).astype(np.int64))
 
     def update(self, k: int, total: FloatArray) -> int:
         """Switch one device of every pair whose gradient is beyond the threshold."""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from hil.control.coupled import CoupledArray
-from hil.control.learners.pair_updates import PairUpdates
+from hil.control.learners.pair_updates import PairUpdates, restore_rule, rule_state
 from hil.control.network import ArrayNetwork
 from hil.control.pair_writing import write_pairs
 from hil.control.preparation import initialise, shares
 from hil.control.response import ResponseCurve
+from hil.control.states import State
 from hil.errors import ConfigError
 from hil.learning.methods import PairRule
 from hil.learning.rule import UpdateRule, UpdateSlots
@@ -89,6 +90,20 @@ class TikiTaka(PairUpdates):
         self._first_eta = self._first_eta or eta
         for rule in self.transfer_rules:
             rule.set_rate(self.transfer_rate * eta / self._first_eta)
+
+    def state(self) -> State:
+        """Return whose turn it is, the rules of C, and what :class:`PairUpdates` keeps."""
+        return super().state() | {
+            "turn": self._turn, "first_eta": self._first_eta,
+            "transfer_rules": [rule_state(rule) for rule in self.transfer_rules],
+        }  # fmt: skip
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`."""
+        super().restore(state)
+        self._turn, self._first_eta = list(state["turn"]), state["first_eta"]
+        for rule, kept in zip(self.transfer_rules, state["transfer_rules"], strict=True):
+            restore_rule(rule, kept)
 
     def learn(self, x: FloatArray, target: FloatArray) -> FloatArray:
         """Learn one sample on A, and transfer where it is time; return the outputs before."""

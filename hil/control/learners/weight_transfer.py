@@ -12,6 +12,7 @@ from hil.control.learners.float_weights import FloatBackpropagation
 from hil.control.network import ArrayNetwork
 from hil.control.pair_writing import write_pairs
 from hil.control.preparation import pair_targets
+from hil.control.states import State
 from hil.datasets.dataset import Dataset
 from hil.phases.verify_settings import WriteVerify
 
@@ -43,6 +44,15 @@ class WeightTransfer(FloatBackpropagation):
     def ready(self) -> bool:
         """Whether the weights are on the arrays."""
         return self._written
+
+    def state(self) -> State:
+        """Return the weights and whether they are on the arrays."""
+        return super().state() | {"written": self._written}
+
+    def restore(self, state: State) -> None:
+        """Go on from :meth:`state`."""
+        super().restore(state)
+        self._written = state["written"]
 
     def finish(self) -> dict[str, Any]:
         """Write all weights; return how many devices were written within the tolerance."""
