@@ -46,6 +46,7 @@ def record(root: Path, rng: np.random.Generator, n_trains: int = 300, **changes)
                 "status": rng.choice([0, 1024, 1024 + 128], n),
             }
         )
+        folder.barrier()
     folder.operation(1, Phase.UPDATE, n_steps=3, n_pulses=12, duration_s=1e-3)
     folder.event("alarm", what="fünf µA")
     folder.checkpoint(

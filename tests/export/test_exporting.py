@@ -19,7 +19,7 @@ from runs_to_export import record
 
 from hil.errors import ConfigError, StoreError
 from hil.export import SUFFIXES, export_run, files, matlab
-from hil.record import RunFolder, open_run
+from hil.record import CommitPolicy, RunFolder, open_run
 
 FORMATS = pytest.mark.parametrize("to", list(SUFFIXES))
 
@@ -242,3 +242,18 @@ def test_the_rows_of_a_run_are_never_all_in_memory(run, tmp_path):
         export_run(run, to, tmp_path / f"run{SUFFIXES[to]}")
     export_run(run, "csv", tmp_path / "origin.csv", table="origin")
     assert not {"reads", "pulses", "ops"} & set(vars(run))
+
+
+def test_sealed_and_unsealed_parts_are_exported_as_one_table(tmp_path, rng):
+    policy = CommitPolicy(segment_bytes=8192, seal_share=0.0)
+    folder = record(tmp_path / "runs", rng, 4000, policy=policy)
+    folder.barrier()
+    folder.close()
+    parts = {file.suffix for file in (folder.path / "pulses").iterdir()}
+    assert parts == {".parquet", ".arrows"}
+    run = open_run(folder.path)
+    done = export_run(run, "netcdf", tmp_path / "run.nc", table="pulses")
+    assert done.rows == {"pulses": 4000}
+    assert done.problems == ()
+    with xr.open_dataset(tmp_path / "run.nc") as file:
+        xr.testing.assert_identical(file.load(), run.to_xarray("pulses"))
