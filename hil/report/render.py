@@ -1,0 +1,84 @@
+"""From drawings to pictures: SVG with real text, one after the other, without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from hil.errors import BackendUnavailable, StoreError
+
+if TYPE_CHECKING:
+    from hil.report.figures.style import Drawing
+
+T = TypeVar("T")
+
+MISSING_EXTRA = (
+    'a report needs matplotlib and jinja2; install them with: pip install "synapse-hil[report]"'
+)
+
+
+@contextmanager
+def needs_extra() -> Iterator[None]:
+    """Turn a missing package of the extra ``report`` into an error that names the extra.
+
+    Raises:
+        BackendUnavailable: matplotlib or jinja2 is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in ("matplotlib", "jinja2"):
+            raise
+        raise BackendUnavailable(MISSING_EXTRA) from exc
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with the report's style inside the ``with`` block."""
+    import matplotlib as mpl
+
+    from hil.report.figures.style import STYLE
+
+    with mpl.rc_context(rc=STYLE):
+        yield
+
+
+def svg(drawing: Drawing) -> bytes:
+    """Return a drawing as SVG whose text is text; the same data gives the same bytes."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=drawing.size_in, layout="constrained", facecolor="white")
+    FigureCanvasSVG(figure)
+    drawing.draw(figure)
+    sink = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": drawing.name}):
+        figure.savefig(sink, format="svg", metadata={"Date": None, "Title": drawing.title})
+    return sink.getvalue()
+
+
+def svgs(drawings: Sequence[Drawing]) -> dict[str, bytes]:
+    """Return all drawings as SVG, by name."""
+    with styled():
+        return {drawing.name: svg(drawing) for drawing in drawings}
+
+
+def save(path: Path, write: Callable[[Path], T]) -> T:
+    """Write a file beside and move it into place, so that no half of it is ever there.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result = write(beside)
+        beside.replace(path)
+    except OSError as exc:
+        beside.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {exc.strerror or exc}") from exc
+    return result
