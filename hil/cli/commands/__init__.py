@@ -15,6 +15,7 @@ from hil.cli.commands.explain import explain
 from hil.cli.commands.export import export
 from hil.cli.commands.init import init
 from hil.cli.commands.monitor import monitor
+from hil.cli.commands.report import report
 from hil.cli.commands.run import run
 from hil.cli.commands.schema import schema
 from hil.cli.commands.show import show
@@ -30,6 +31,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "run": run,
     "train": train,
     "show": show,
+    "report": report,
     "monitor": monitor,
     "export": export,
     "calibrate": calibrate,
