@@ -89,6 +89,7 @@ def test_a_command_set_is_active_after_the_instrument_went_off_and_on() -> None:
 def test_a_command_set_is_active_when_the_last_session_was_closed(visa: Any) -> None:
     with resistor_bench("keithley-2450", "1") as bench:
         first, second = visa(bench, "dut"), visa(bench, "dut")
+        assert second.query("*LANG?") == "SCPI"  # it has been accepted
         first.write("*LANG TSP")
         assert first.query("*LANG?") == "SCPI"
         first.close()
