@@ -50,7 +50,7 @@ class Watch:
                 self._event("alarm", what="low disk space", free_bytes=free)
 
     def wait_for_space(self, stopped: Callable[[], bool]) -> None:
-        """Return when there is space again, or ``stopped`` is true; events say since when and until.
+        """Return when there is space again, or ``stopped`` is true; events say it.
 
         Raises:
             StoreError: there was none for as long as the policy says.

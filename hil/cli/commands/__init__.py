@@ -17,6 +17,7 @@ from hil.cli.commands.init import init
 from hil.cli.commands.monitor import monitor
 from hil.cli.commands.report import report
 from hil.cli.commands.run import run
+from hil.cli.commands.runs import runs, seal
 from hil.cli.commands.schema import schema
 from hil.cli.commands.show import show
 from hil.cli.commands.study import STUDY
@@ -32,6 +33,8 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "train": train,
     "show": show,
     "report": report,
+    "runs": runs,
+    "seal": seal,
     "monitor": monitor,
     "export": export,
     "calibrate": calibrate,
