@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from hil.report.facts import Table
 from hil.report.gather import Content
-from hil.report.text import percent
 
 if TYPE_CHECKING:
     from hil.report.figures.style import Drawing
@@ -42,12 +41,12 @@ class Comparison:
 def compare(one: Content, other: Content) -> Comparison:
     """Compare what was gathered of two runs."""
     names = (one.path.name, other.path.name)
-    notes = [
-        f"{name}: {text}"
-        for name, content in zip(names, (one, other), strict=True)
-        for text in (content.simulated, content.banner, *content.problems)
-        if text
-    ]
+    said: dict[str, list[str]] = {}
+    for name, content in (("A", one), ("B", other)):
+        for text in (content.simulated, content.banner, *content.problems):
+            if text:
+                said.setdefault(text, []).append(name)
+    notes = [f"{' and '.join(of)}: {text}" for text, of in said.items()]
     if bool(one.simulated) != bool(other.simulated):
         notes.insert(0, "One run is simulated, the other is not.")
     tables = [figures_of_merit(one, other), *records(one, other)]
@@ -72,10 +71,10 @@ def figures_of_merit(one: Content, other: Content) -> Table:
     for name in dict.fromkeys((*one.numbers, *other.numbers)):
         a, b = one.numbers.get(name), other.numbers.get(name)
         change = "–"
-        if a is not None and b is not None and a[1] != 0:
-            change = percent(b[1] / a[1] - 1.0).replace("-", "−")
+        if a is not None and b is not None:
+            change = _change(a[1], b[1], a[0].endswith("%"))
         rows.append((name, "–" if a is None else a[0], "–" if b is None else b[0], change))
-    return Table("Figures of merit", ("", "A", "B", "B relative to A"), tuple(rows))
+    return Table("Figures of merit", ("", "A", "B", "from A to B"), tuple(rows))
 
 
 def records(one: Content, other: Content) -> list[Table]:
@@ -111,6 +110,17 @@ def differing_files(one: Content, other: Content) -> dict[str, str]:
         more = ["…"] if len(shown) > _MOST_DIFF_LINES else []
         diffs[name] = "\n".join(shown[:_MOST_DIFF_LINES] + more) or "only line ends differ"
     return diffs
+
+
+def _change(a: float, b: float, share: bool) -> str:
+    """Return the change in words: of a share in percentage points, of others in percent."""
+    if share:
+        text = f"{100 * (b - a):+.2f} points"
+    elif a != 0:
+        text = f"{100 * (b / a - 1.0):+.1f} %"
+    else:
+        return "–"
+    return text.replace("-", "−")
 
 
 def _pairs(table: Table | None) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ def show(
     Also while it is being written, or after a crash."""
     from hil.errors import StoreError
     from hil.record import open_run
+    from hil.report.sparkline import trends
 
     output = Output(as_json)
     opened = open_run(run)
@@ -44,6 +45,10 @@ def show(
         output.say(f"config: {name}")
     for name, rows in tables.items():
         output.say(f"{name}: {rows} rows")
+    shown = trends(opened)
+    wide = max((len(trend.name) for trend in shown), default=0)
+    for trend in shown:
+        output.say(f"{trend.name:<{wide}}  {trend.line}  {trend.text}")
     kinds = [event["kind"] for event in opened.events]
     output.say("events: " + ", ".join(f"{kinds.count(k)} {k}" for k in dict.fromkeys(kinds)))
     for event in opened.events:
