@@ -108,9 +108,14 @@ class Run:
             if not line:
                 continue
             try:
-                events.append(json.loads(line))
+                event = json.loads(line)
             except ValueError as exc:
                 self._problems.append(f"events.jsonl:{number}: damaged line: {exc}")
+                continue
+            if isinstance(event, dict):
+                events.append(event)
+            else:
+                self._problems.append(f"events.jsonl:{number}: damaged line: no object")
         return events
 
     @cached_property
