@@ -156,13 +156,27 @@ def incidents(recorded: Recorded) -> Table | None:
     """Return faults, alarms, limits reached and unfinished blocks, None where there are none."""
     rows = []
     for event in recorded.run.events:
-        kind = event.get("kind") if isinstance(event, dict) else None
+        kind = event.get("kind")
         if kind in INCIDENTS:
             rows.append((quantity(number(event.get("t_ns")) * 1e-9, "s"), str(kind),
                          _told(event)))  # fmt: skip
     if not rows:
         return None
     return cut("Compliance, limits and faults", ("time", "event", "what"), rows)
+
+
+def unknown_devices(recorded: Recorded) -> Table | None:
+    """Return the devices that were being written when the run ended, None where there are none."""
+    rows = []
+    for array, cells in recorded.run.unknown_devices().items():
+        some = ", ".join(f"({row}, {col})" for row, col in cells[:12].tolist())
+        rows.append((array, count(len(cells)), some + ", …" * (len(cells) > 12)))
+    if not rows:
+        return None
+    return Table(
+        "Devices of unknown state", ("array", "devices", "row and column"), tuple(rows),
+        "They were being written when the run ended. Read them before anything else.",
+    )  # fmt: skip
 
 
 def status_counts(readings: dict[str, int], pulses: dict[str, int]) -> Table | None:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from hil.record.reader import RUNNING
 from hil.report import curves, facts, pulse_curves
 from hil.report.devices import DeviceMaps, DeviceRows, device_rows, reading_status
 from hil.report.facts import Table
@@ -101,7 +100,8 @@ def gather(path: str | Path) -> Content:
     _arrays(content, recorded, outcome, rows, training)
     content.tables = [
         table for table in (
-            facts.incidents(recorded), facts.status_counts(reading_bits, rows.status),
+            facts.unknown_devices(recorded), facts.incidents(recorded),
+            facts.status_counts(reading_bits, rows.status),
             *facts.on_what(recorded), facts.wiring(recorded), *facts.limits(recorded),
             *facts.versions(recorded),
         ) if table is not None and table.rows
@@ -205,11 +205,11 @@ def _banner(recorded: Recorded) -> str:
     status = recorded.run.status
     if status == "done":
         return ""
-    if status == RUNNING or recorded.run.stop is None:
-        return (
-            "This run has no stop record: it crashed, or it is still being written. "
-            "What follows is what is on the disk."
+    if recorded.run.stop is None:
+        state = (
+            "is still being written" if recorded.run.is_running else "crashed: nothing stopped it"
         )
+        return f"This run {state}. What follows is what is on the disk."
     error = recorded.run.stop.get("error") or next(
         (e.get("error") for e in reversed(recorded.events("fault"))), None
     )

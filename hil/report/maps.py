@@ -95,36 +95,23 @@ def exposure(array: str, ledger: Outcome, rows: DeviceMaps | None) -> Exposure |
     if rows is None:
         return None
     counts = {"selected, +": rows.plus, "selected, −": rows.minus}
-    return Exposure(array, counts, {("time under write voltage", "s"): rows.stress_s}, False)
+    return Exposure(array, counts, {("time under write pulses", "s"): rows.stress_s}, False)
 
 
 def _counts(ledger: Outcome) -> dict[str, NDArray[Any]]:
     plus, minus = (ledger[n].astype(np.int64) for n in ("selected_plus", "selected_minus"))
     counts = {"selected, +": plus, "selected, −": minus}
-    if has(ledger, "row_pulses", "col_pulses"):
-        lines = _outer(ledger, "row_pulses", "col_pulses")
-        counts["half-selected"] = np.maximum(lines - 2 * (plus + minus), 0)
-    if has(ledger, "row_reads", "col_reads"):
-        counts["read"] = _outer(ledger, "row_reads", "col_reads")
+    if has(ledger, "half_selected"):
+        counts["half-selected"] = ledger["half_selected"]
+    if has(ledger, "reads"):
+        counts["read"] = ledger["reads"]
     return {name: values for name, values in counts.items() if values.any()}
 
 
 def _stress(ledger: Outcome) -> dict[tuple[str, str], Floats]:
-    found: dict[tuple[str, str], Floats] = {}
-    if has(ledger, "selected_v2s", "row_v2s", "col_v2s"):
-        own = ledger["selected_v2s"]
-        lines = ledger["row_v2s"][:, None] + ledger["col_v2s"][None, :]
-        v2s = own + np.maximum(lines - own / 2, 0.0)
-        found["∫V²dt", "V²·s"] = v2s
-        if has(ledger, "g_last_siemens"):
-            found["energy", "J"] = v2s * ledger["g_last_siemens"]
-    return {name: values for name, values in found.items() if np.nan_to_num(values).any()}
-
-
-def _outer(ledger: Outcome, rows: str, cols: str) -> NDArray[np.int64]:
-    by_row, by_col = ledger[rows].astype(np.int64), ledger[cols].astype(np.int64)
-    lines: NDArray[np.int64] = by_row[:, None] + by_col[None, :]
-    return lines
+    named = {("time under write pulses", "s"): "stress_s", ("energy", "J"): "energy_joule"}
+    found = {what: ledger[name] for what, name in named.items() if has(ledger, name)}
+    return {what: values for what, values in found.items() if np.nan_to_num(values).any()}
 
 
 def _first(outcome: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> Floats | None:

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
+from hil.errors import StoreError
 from hil.record import Run
 from hil.report.text import mapping, number
 
@@ -74,25 +72,18 @@ class Recorded:
         return {key: int(value) for key, value in listed.items() if value == value}
 
     def checkpoint(self, name: str) -> dict[str, NDArray[Any]]:
-        """Return the arrays of ``checkpoints/<name>.npz``; empty when there is none."""
-        file = self.run.path / "checkpoints" / f"{name}.npz"
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as exc:
-            self.lost.append(f"checkpoints/{file.name}: cannot be read: {exc}")
-            return {}
-
-    def checkpoint_names(self, prefix: str) -> list[str]:
-        """Return the checkpoints whose names begin with ``prefix``."""
-        files = sorted((self.run.path / "checkpoints").glob("*.npz"))
-        return [file.stem for file in files if file.stem.startswith(prefix)]
+        """Return the arrays of the checkpoint ``name``; empty when there is none that is good."""
+        for noted in reversed(self.run.checkpoints):
+            if noted.name == name:
+                try:
+                    return noted.load()
+                except StoreError as exc:
+                    self.lost.append(str(exc))
+        return {}
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Return the events of one kind, oldest first."""
-        return [e for e in self.run.events if isinstance(e, dict) and e.get("kind") == kind]
+        return [event for event in self.run.events if event.get("kind") == kind]
 
     def text(self, name: str) -> str | None:
         """Return the start of a text file of the run, None when it cannot be read."""
