@@ -206,10 +206,8 @@ def _banner(recorded: Recorded) -> str:
     if status == "done":
         return ""
     if recorded.run.stop is None:
-        state = (
-            "is still being written" if recorded.run.is_running else "crashed: nothing stopped it"
-        )
-        return f"This run {state}. What follows is what is on the disk."
+        state = "is still being written" if recorded.run.is_running else "crashed"
+        return f"This run {state}: it has no stop record. What follows is what is on the disk."
     error = recorded.run.stop.get("error") or next(
         (e.get("error") for e in reversed(recorded.events("fault"))), None
     )

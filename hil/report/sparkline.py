@@ -27,7 +27,7 @@ class Trend(NamedTuple):
 
 
 def sparkline(values: ArrayLike, width: int = WIDTH, *, low: float | None = None) -> str:
-    """Return ``values`` as at most ``width`` bars from ``low`` (None = the least) up; NaN is a gap."""
+    """Return ``values`` as at most ``width`` bars, from ``low`` (None = the least); NaN = a gap."""
     y = _mean_of_pieces(np.asarray(values, dtype=np.float64).ravel(), width)
     known = np.isfinite(y)
     if not known.any():
