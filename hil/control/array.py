@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from hil.backend import Backend
 from hil.control.products import PairProducts, as_batch
+from hil.control.reads import PairReads, conductances, crossings
 from hil.control.recorder import Recorder
 from hil.control.runner import ProcedureResult, Progress, Runner
 from hil.errors import ConfigError, GeometryError, ProtocolError
 from hil.learning.rule import UpdateRule, UpdateSlots, check_slots
 from hil.operating import OperatingPoint
 from hil.pairs import PairMap
-from hil.phases.decode import conductance_siemens
 from hil.phases.reading import read_map
 from hil.phases.writing import CoincidenceUpdate, erase_rows, program_counts
 from hil.procedure import ArrayContext, Procedure
@@ -73,6 +73,7 @@ class SynapseArray:
                 self._sides.append(Runner(minus_backend, op, recorder, layer))
         self._products: PairProducts | None = None
         self._updates: list[CoincidenceUpdate] = []
+        self._pair_reads: PairReads | None = None
 
     # -- shape ------------------------------------------------------------------------------
 
@@ -126,7 +127,12 @@ class SynapseArray:
 
         ``repeat`` readings of each device are averaged.
         """
-        return self._read(0, self._index(rows, 0), self._index(cols, 1), repeat)
+        chosen = self._index(rows, 0), self._index(cols, 1)
+        caps = self.backend.capabilities
+        programme = read_map(self.geometry, self.op, caps, *chosen, repeat=repeat)
+        out = np.full(self.geometry.shape, np.nan)
+        out[crossings(*chosen)] = conductances(self._sides[0], *chosen, programme)
+        return out
 
     def _index(self, values: ArrayLike | None, axis: int) -> NDArray[np.int64]:
         n = self.geometry.shape[axis]
@@ -139,42 +145,11 @@ class SynapseArray:
             )
         return index
 
-    def _read(
-        self, side: int, rows: NDArray[np.int64], cols: NDArray[np.int64], repeat: int = 1
-    ) -> FloatArray:
-        runner = self._sides[side]
-        backend = runner.backend
-        lines = backend.geometry.read_lines.minus[cols]
-        total = np.zeros((rows.size, cols.size))
-        seen = np.zeros((rows.size, cols.size))
-        programme = read_map(
-            backend.geometry, self.op, backend.capabilities, rows, cols, repeat=repeat
-        )
-        for block, readings in runner.programme(programme):
-            g = conductance_siemens(block, readings, self.op.read_v, lines, rows.size)
-            read = ~np.isnan(g)
-            total[read] += g[read]
-            seen[read] += 1
-        out = np.full(backend.geometry.shape, np.nan)
-        with np.errstate(invalid="ignore"):
-            out[np.ix_(rows, cols)] = total / np.where(seen > 0, seen, np.nan)
-        known = ~np.isnan(out)
-        backend.ledger.g_last_siemens[known] = out[known]
-        return out
-
     def read_pairs(self) -> tuple[FloatArray, FloatArray]:
         """Return (g_plus, g_minus), each (n_inputs, n_outputs) in siemens."""
-        pairs = self._need_pairs()
-        if len(self._sides) == 1:
-            cols = np.union1d(pairs.plus_cols, pairs.minus_cols)
-            g = self._read(0, np.sort(pairs.rows), cols)
-            return g[np.ix_(pairs.rows, pairs.plus_cols)], g[np.ix_(pairs.rows, pairs.minus_cols)]
-        plus = self._read(0, np.sort(pairs.rows), np.sort(pairs.plus_cols))
-        minus = self._read(1, np.sort(pairs.rows), np.sort(pairs.minus_cols))
-        return (
-            plus[np.ix_(pairs.rows, pairs.plus_cols)],
-            minus[np.ix_(pairs.rows, pairs.minus_cols)],
-        )
+        if self._pair_reads is None:
+            self._pair_reads = PairReads(self._sides, self._need_pairs())
+        return self._pair_reads.read()
 
     def weights(self) -> FloatArray:
         """Return W (n_inputs, n_outputs), read now."""
@@ -274,11 +249,11 @@ class SynapseArray:
             raise GeometryError("two arrays: programme each side on its own")
         out = np.zeros(self.geometry.shape, dtype=np.int64)
         minus_values = np.asarray(minus, dtype=np.int64)
-        out[np.ix_(pairs.rows, pairs.plus_cols)] = np.asarray(plus, dtype=np.int64)
+        out[crossings(pairs.rows, pairs.plus_cols)] = np.asarray(plus, dtype=np.int64)
         if pairs.kind == "reference":
             out[pairs.rows, pairs.minus_cols[0]] = minus_values[:, 0]
         else:
-            out[np.ix_(pairs.rows, pairs.minus_cols)] = minus_values
+            out[crossings(pairs.rows, pairs.minus_cols)] = minus_values
         return out
 
     def program_pairs(
@@ -295,7 +270,7 @@ class SynapseArray:
         total = 0
         for side, (values, cols) in enumerate(((plus, pairs.plus_cols), (minus, pairs.minus_cols))):
             counts = np.zeros(self.geometry.shape, dtype=np.int64)
-            counts[np.ix_(pairs.rows, cols)] = np.asarray(values, dtype=np.int64)
+            counts[crossings(pairs.rows, cols)] = np.asarray(values, dtype=np.int64)
             total += self.program(counts, phase=phase, side=side)
         return total
 
@@ -322,8 +297,7 @@ class SynapseArray:
         caps = runner.backend.capabilities
         blocks = [
             piece
-            for part in (np.minimum(wanted, 0), np.maximum(wanted, 0))
-            if part.any()
+            for part in by_sign(wanted)
             for piece in split(
                 program_counts(self.geometry, self.op, part, v_write=v_write, width_s=width_s,
                                phase=phase),
@@ -383,6 +357,14 @@ class SynapseArray:
         if isinstance(procedure, str | Path):
             procedure = load_protocol(procedure)
         return self._sides[0].procedure(procedure, self.context, progress)
+
+
+def by_sign(counts: Counts) -> list[Counts]:
+    """Return the counts below 0 and those above 0, without those of which there is none."""
+    lowest, highest = int(counts.min(initial=0)), int(counts.max(initial=0))
+    if lowest < 0 < highest:
+        return [np.minimum(counts, 0), np.maximum(counts, 0)]
+    return [counts] if lowest or highest else []
 
 
 def load_protocol(path: str | Path) -> Procedure:

@@ -232,14 +232,15 @@ class Refresh:
 
         With write-verify a device that is there already, by its reading, gets none.
         """
+        step = curve.step_up if self.mode == "write-verify" else -np.inf
         counts = []
         for side in u:
+            at = side[due]
             if starts_high(self.method):
-                pulses, away = raise_counts(curve, side, self.margin), curve.high - side
+                pulses, away = raise_counts(curve, at, self.margin), curve.high - at
             else:
-                pulses, away = -reset_counts(curve, side, self.margin), side - curve.low
-            step = curve.step_up if self.mode == "write-verify" else -np.inf
-            counts.append(np.where(due & (away > step), pulses, 0))
+                pulses, away = -reset_counts(curve, at, self.margin), at - curve.low
+            counts.append(_spread(due, np.where(away > step, pulses, 0)))
         return counts[0], counts[1]
 
     def _first_counts(
@@ -247,8 +248,8 @@ class Refresh:
     ) -> tuple[Counts, Counts]:
         """Return the pulses of a mean device that was reset."""
         plus, minus = (
-            np.where(due, target_counts(curve, self.method, side), 0)
-            for side in pair_targets(self.method, target)
+            _spread(due, target_counts(curve, self.method, side))
+            for side in pair_targets(self.method, target[due])
         )
         return plus, minus
 
@@ -261,20 +262,23 @@ class Refresh:
         number: int,
     ) -> tuple[Counts, Counts]:
         """Return the pulses of mean devices that make up for what the difference is off by."""
-        plus, minus = u
-        missing = np.where(due, target - (plus - minus), 0.0)
+        plus, minus = u[0][due], u[1][due]
+        missing = target[due] - (plus - minus)
         if number == 0 and self.passes > 1:
             missing *= FIRST_AIM
         more, less = np.maximum(missing, 0.0), np.maximum(-missing, 0.0)
         if starts_high(self.method):  # a lower G⁻ is a larger weight
-            return (
-                np.where(less > 0.0, -curve.pulses_down(plus, plus - less), 0),
-                np.where(more > 0.0, -curve.pulses_down(minus, minus - more), 0),
-            )
-        return (
-            np.where(more > 0.0, curve.pulses_up(plus, plus + more), 0),
-            np.where(less > 0.0, curve.pulses_up(minus, minus + less), 0),
-        )
+            counts = -curve.pulses_down(plus, plus - less), -curve.pulses_down(minus, minus - more)
+        else:
+            counts = curve.pulses_up(plus, plus + more), curve.pulses_up(minus, minus + less)
+        return _spread(due, counts[0]), _spread(due, counts[1])
+
+
+def _spread(due: BoolArray, values: Counts) -> Counts:
+    """Return ``values`` of the pairs that are due in their places, 0 elsewhere."""
+    out = np.zeros(due.shape, dtype=np.int64)
+    out[due] = values
+    return out
 
 
 def _column_shares(

@@ -19,13 +19,10 @@ def target_charge_coulomb(
     charge_c = readings.current_a * readings.width_s
     if _in_order(block, readings, lines, n_targets):
         return charge_c.reshape(n_targets, lines.size)
-    out = np.zeros((n_targets, lines.size))
-    column = np.full(block.n_lines, -1)
-    column[lines] = np.arange(lines.size)
-    at = column[readings.line]
-    keep = at >= 0
-    np.add.at(out, (block.target[readings.step[keep]], at[keep]), charge_c[keep])
-    return out
+    where, keep = _cells(block, readings, lines)
+    size = n_targets * lines.size
+    total: FloatArray = np.bincount(where, weights=charge_c[keep], minlength=size)
+    return total.reshape(n_targets, lines.size)
 
 
 def conductance_siemens(
@@ -39,18 +36,24 @@ def conductance_siemens(
     if _in_order(block, readings, lines, n_targets):
         only: FloatArray = (readings.current_a / -read_v).reshape(n_targets, lines.size)
         return only
-    total_i = np.zeros((n_targets, lines.size))
-    count = np.zeros((n_targets, lines.size))
+    where, keep = _cells(block, readings, lines)
+    size = n_targets * lines.size
+    total_i = np.bincount(where, weights=readings.current_a[keep], minlength=size)
+    count = np.bincount(where, minlength=size)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        g: FloatArray = -total_i / count / read_v
+    return g.reshape(n_targets, lines.size)
+
+
+def _cells(
+    block: PulseBlock, readings: MeasurementBlock, lines: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return flat (target, line) indices of readings, and which readings are of ``lines``."""
     column = np.full(block.n_lines, -1)
     column[lines] = np.arange(lines.size)
     at = column[readings.line]
     keep = at >= 0
-    where = (block.target[readings.step[keep]], at[keep])
-    np.add.at(total_i, where, readings.current_a[keep])
-    np.add.at(count, where, 1.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        g: FloatArray = -total_i / count / read_v
-    return g
+    return block.target[readings.step[keep]] * lines.size + at[keep], keep
 
 
 def _in_order(

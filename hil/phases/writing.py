@@ -135,11 +135,13 @@ def program_counts(
     """
     if counts.shape != geometry.shape:
         raise ProtocolError(f"shape {counts.shape}, array {geometry.shape}", field="counts")
-    if (counts < 0).any() and ((counts > 0).any() or v_write is not None):
+    lowest, highest = int(counts.min(initial=0)), int(counts.max(initial=0))
+    if lowest < 0 and (highest > 0 or v_write is not None):
         raise ProtocolError("counts of both signs in one block", field="counts")
     if v_write is None:
-        v_write = op.depress_v if (counts < 0).any() else op.potentiate_v
-    counts = np.abs(counts)
+        v_write = op.depress_v if lowest < 0 else op.potentiate_v
+    if lowest < 0:
+        counts = -counts
     row_of_step, upto, repeat = _rises(counts)
     rows = np.zeros((row_of_step.size, geometry.n_rows), dtype=np.bool_)
     rows[np.arange(row_of_step.size), row_of_step] = True
@@ -207,10 +209,14 @@ def _rises(
     ``counts`` (n, m) ≥ 0 are the pulses of m devices on each of n lines; line k takes one step per
     distinct count, for the devices that need at least so many.
     """
-    ordered = np.sort(counts, axis=1)
-    rises = np.diff(ordered, axis=1, prepend=0)
-    line, at = np.nonzero(rises)
-    return line, ordered[line, at], rises[line, at]
+    line, other = np.nonzero(counts)
+    pulses = counts[line, other]
+    order = np.lexsort((pulses, line))
+    line, upto = line[order], pulses[order]
+    begins = np.diff(line, prepend=-1) != 0
+    rises = np.where(begins, upto, np.diff(upto, prepend=0))
+    steps = np.flatnonzero(rises)
+    return line[steps], upto[steps], rises[steps]
 
 
 def erase_rows(geometry: ArrayGeometry, op: OperatingPoint, rows: Indices) -> PulseBlock:

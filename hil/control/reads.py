@@ -1,0 +1,80 @@
+"""Conductances of an array, read through pulses: of chosen devices, and of all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.control.runner import Runner
+from hil.pairs import PairMap
+from hil.phases.cells import checked_once
+from hil.phases.decode import conductance_siemens
+from hil.phases.reading import read_map
+from hil.program import FloatArray, Programme
+
+Indices = NDArray[np.int64]
+
+
+def crossings(rows: Indices, cols: Indices) -> tuple[Any, Any]:
+    """Return what indexes all crossings of rows and columns: slices where these are regular."""
+    slices = _as_slice(rows), _as_slice(cols)
+    if slices[0] is None or slices[1] is None:
+        return np.ix_(rows, cols)
+    return slices
+
+
+def _as_slice(index: Indices) -> slice | None:
+    if index.size < 2:
+        return slice(int(index[0]), int(index[0]) + 1) if index.size else None
+    step = int(index[1] - index[0])
+    if step < 1 or not (np.diff(index) == step).all():
+        return None
+    return slice(int(index[0]), int(index[-1]) + 1, step)
+
+
+def conductances(runner: Runner, rows: Indices, cols: Indices, programme: Programme) -> FloatArray:
+    """Return (rows, cols) siemens that a read programme gives, NaN where nothing was read."""
+    lines = runner.backend.geometry.read_lines.minus[cols]
+    parts = [
+        conductance_siemens(block, readings, runner.op.read_v, lines, rows.size)
+        for block, readings in runner.programme(programme)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    total, seen = np.zeros((rows.size, cols.size)), np.zeros((rows.size, cols.size))
+    for g in parts:
+        read = ~np.isnan(g)
+        total[read] += g[read]
+        seen[read] += 1
+    mean: FloatArray = total / np.where(seen > 0, seen, np.nan)
+    return mean
+
+
+class PairReads:
+    """Reads all pairs of a matrix again and again; the programme is compiled and checked once."""
+
+    def __init__(self, runners: Sequence[Runner], pairs: PairMap) -> None:
+        wanted = [[pairs.plus_cols, pairs.minus_cols]]
+        if len(runners) == 2:
+            wanted = [[pairs.plus_cols], [pairs.minus_cols]]
+        rows = np.sort(pairs.rows)
+        rank = np.searchsorted(rows, pairs.rows)
+        self._sides: list[tuple[Runner, Indices, Indices, Programme, list[Any]]] = []
+        for runner, columns in zip(runners, wanted, strict=True):
+            backend = runner.backend
+            cols = np.unique(np.concatenate(columns))
+            blocks = read_map(backend.geometry, runner.op, backend.capabilities, rows, cols)
+            programme = Programme.of(*map(checked_once, blocks), name=blocks.name)
+            at = [crossings(rank, np.searchsorted(cols, c)) for c in columns]
+            self._sides.append((runner, rows, cols, programme, at))
+
+    def read(self) -> tuple[FloatArray, FloatArray]:
+        """Return (g_plus, g_minus), each (n_inputs, n_outputs) in siemens."""
+        sides = []
+        for runner, rows, cols, programme, at in self._sides:
+            g = conductances(runner, rows, cols, programme)
+            sides += [g[index] for index in at]
+        return sides[0], sides[1]
