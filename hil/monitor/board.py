@@ -15,10 +15,10 @@ from hil.monitor.feed import Feed
 from hil.monitor.views import Section, cell_view, cells_view, map_view, sections
 
 #: Seconds between two looks at a run that goes on, and at one that has ended.
-POLL_S: Final = 0.08
+POLL_S: Final = 0.06
 _POLL_ENDED_S: Final = 1.0
 #: A map is sent at most so often, and rarer where it is large: about this many bytes a second.
-_MAP_EVERY_S: Final = 0.08
+_MAP_EVERY_S: Final = 0.05
 _MAP_BYTES_PER_S: Final = 1_500_000
 _CELLS_EVERY_S: Final = 1.0
 #: Seconds between two looks for a newer run.
@@ -74,9 +74,12 @@ class Board:
         self._thread.join()
 
     def texts(self, seen: dict[str, int]) -> list[tuple[str, str]]:
-        """Return (section, text) of what is newer than ``seen``, which is brought up to date."""
+        """Return (section, text) of what is newer than ``seen``, which is brought up to date.
+
+        The run comes first, then the maps, so that they are drawn before the rest is looked at.
+        """
         new = []
-        for name, made in list(self._made.items()):
+        for name, made in sorted(self._made.items(), key=lambda item: _place(item[0])):
             if seen.get(name) != made.version:
                 seen[name] = made.version
                 new.append((name, made.text))
@@ -159,6 +162,12 @@ class Board:
 
 
 _SECTIONS: Final = sections()
+_FIRST: Final = ("run", "map", "cells")
+
+
+def _place(name: str) -> int:
+    kind = name.partition(":")[0]
+    return _FIRST.index(kind) if kind in _FIRST else len(_FIRST)
 
 
 def _text(value: Any) -> str:

@@ -145,12 +145,12 @@ class Devices:
         last = groups.last
         at = device[last]
         self._sign[at], self._in_cycle[at], self._cycle[at] = s[last], in_cycle[last], cycle[last]
+        total = groups.running_sum(n, self.history.pulses[device])
+        self.history.pulses[at] = total[last]
         g1 = rows.g1[order]
         read = ~np.isnan(g1)
         if not read.any():
             return
-        total = groups.running_sum(n, self.history.pulses[device])
-        self.history.pulses[at] = total[last]
         self.history.add(device[read], total[read], in_cycle[read], cycle[read], g1[read])
         curve = read & np.isin(rows.phase[order], _CURVE_PHASES)
         self.curve.add(in_cycle[curve], g1[curve])

@@ -47,11 +47,9 @@ class History:
         self.pulses = np.zeros(n_devices, dtype=np.int64)
         room = min(max(_ALL_POINTS // max(n_devices, 1), _FEWEST_POINTS), _MOST_POINTS)
         self.capacity = 1 << (room.bit_length() - 1)
-        shape = (n_devices, self.capacity)
-        self._pulses = np.zeros(shape, dtype=np.uint32)
-        self._in_cycle = np.zeros(shape, dtype=np.int32)
-        self._cycle = np.zeros(shape, dtype=np.int32)
-        self._g = np.zeros(shape, dtype=np.float32)
+        # Pulses, pulses in the cycle, cycle and the bits of g side by side: a point is one piece
+        # of memory, not four far apart.
+        self._points = np.zeros((n_devices, self.capacity, 4), dtype=np.uint32)
         self._n = np.zeros(n_devices, dtype=np.int64)  # readings seen
         self._stride = np.ones(n_devices, dtype=np.int64)
 
@@ -73,16 +71,14 @@ class History:
         self._n[at] = newest + 1
         stride = self._stride[device]
         keep = number % stride == 0
-        where = (device[keep], number[keep] // stride[keep])
-        self._pulses[where] = pulses[keep]
-        self._in_cycle[where] = in_cycle[keep]
-        self._cycle[where] = cycle[keep]
-        self._g[where] = g_siemens[keep]
+        g_bits = g_siemens[keep].astype(np.float32).view(np.uint32)
+        columns = (pulses[keep], in_cycle[keep], cycle[keep], g_bits)
+        points = np.stack([column.astype(np.uint32) for column in columns], axis=1)
+        self._points[device[keep], number[keep] // stride[keep]] = points
 
     def _thin(self, devices: NDArray[np.int64]) -> None:
         half = (self.capacity + 1) // 2
-        for table in (self._pulses, self._in_cycle, self._cycle, self._g):
-            table[devices, :half] = table[devices, ::2]
+        self._points[devices, :half] = self._points[devices, ::2]
         self._stride[devices] *= 2
 
     def moved(self, to: NDArray[np.int64], n_devices: int) -> History:
@@ -93,8 +89,7 @@ class History:
             self._thin(used)
             self.capacity //= 2
         n = self.capacity
-        for name in ("_pulses", "_in_cycle", "_cycle", "_g"):
-            getattr(larger, name)[to, :n] = getattr(self, name)[:, :n]
+        larger._points[to, :n] = self._points[:, :n]
         for name in ("pulses", "_n", "_stride"):
             getattr(larger, name)[to] = getattr(self, name)
         return larger
@@ -103,9 +98,10 @@ class History:
         """Return what is kept of one device, oldest first."""
         stride = int(self._stride[device])
         n = min(-(-int(self._n[device]) // stride), self.capacity)
+        pulses, in_cycle, cycle, g_bits = self._points[device, :n].T
         return Trace(
-            self._pulses[device, :n].astype(np.int64), self._in_cycle[device, :n].astype(np.int64),
-            self._cycle[device, :n].astype(np.int64), self._g[device, :n], stride,
+            pulses.astype(np.int64), in_cycle.astype(np.int64), cycle.astype(np.int64),
+            np.ascontiguousarray(g_bits).view(np.float32), stride,
         )  # fmt: skip
 
 

@@ -74,24 +74,30 @@ class Gate:
         status = self._judge(scope)
         if status is None:
             await self._app(scope, receive, _with_headers(send))
-        elif status is HTTPStatus.OK:
+        elif status in (HTTPStatus.OK, HTTPStatus.SEE_OTHER):
             await _answer(send, status, _ENTER, b"text/html; charset=utf-8", self._set_cookie())
         else:
             await _answer(send, status, _REFUSALS[status], b"text/plain; charset=utf-8")
 
     def _judge(self, scope: Scope) -> HTTPStatus | None:
-        """Return the status of a refusal, OK to swap the token for a cookie, None to go on."""
+        """Return the status of a refusal, None to go on, else that of swapping token for cookie.
+
+        From an address that was typed or clicked outside the browser it is a redirection. From a
+        link on another site's page a browser would not send the cookie along with that, so there
+        a page of our own goes on.
+        """
         headers = [(name.lower(), value.decode("latin-1")) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not _is_ours(f"//{hosts[0]}"):
             return HTTPStatus.MISDIRECTED_REQUEST
         enters = scope["path"] == "/" and self._has_token(scope)
-        if not enters and self._is_foreign(dict(headers)):
+        is_foreign = self._is_foreign(dict(headers))
+        if is_foreign and not enters:
             return HTTPStatus.FORBIDDEN
         if scope["method"] not in ("GET", "HEAD"):
             return HTTPStatus.METHOD_NOT_ALLOWED
         if enters:
-            return HTTPStatus.OK
+            return HTTPStatus.OK if is_foreign else HTTPStatus.SEE_OTHER
         return None if self._has_cookie(headers) else HTTPStatus.UNAUTHORIZED
 
     def _is_foreign(self, headers: dict[bytes, str]) -> bool:
@@ -157,6 +163,8 @@ async def _answer(
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *HEADERS]
     if cookie is not None:
         headers.append((b"set-cookie", cookie))
+    if status is HTTPStatus.SEE_OTHER:
+        headers.append((b"location", b"/"))
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append((b"allow", b"GET, HEAD"))
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
