@@ -56,9 +56,8 @@ def _text_pages(title: str, notes: Sequence[str], tables: Sequence[Table]) -> It
             page, y = _new_page(), _PAGE_IN[1] - _MARGIN_IN
         y -= line.height_in
         for indent, text in line.cells:
-            # parse_math: a "$" in a name is a dollar sign.
             page.text((_MARGIN_IN + indent) / _PAGE_IN[0], y / _PAGE_IN[1], text, va="bottom",
-                      parse_math=False, **line.style)  # fmt: skip
+                      **line.style)  # fmt: skip
     yield page
 
 
@@ -152,8 +151,7 @@ def _figure_page(rows: Sequence[Sequence[Drawing]]) -> Figure:
             drawing.draw(page.add_subfigure(cells))
             x = _MARGIN_IN + j * (half + _GAP_IN)
             page.text(x / _PAGE_IN[0], (y - 0.04) / _PAGE_IN[1], "\n".join(_caption(drawing)),
-                      va="top", fontsize=7, linespacing=1.35, color="#444444",
-                      parse_math=False)  # fmt: skip
+                      va="top", fontsize=7, linespacing=1.35, color="#444444")  # fmt: skip
         y -= _caption_in(row)
     return page
 

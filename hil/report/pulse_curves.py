@@ -130,15 +130,18 @@ def ltp_ltd_from_trains(trains: Trains, layer: int) -> LtpLtd | None:
     seg_up, seg_device = up[starts], device[starts]
     seg_reads = np.bincount(segment, weights=~np.isnan(g1)).astype(np.int64)
     seg_pulses = np.bincount(segment, weights=count).astype(np.int64)
-    counted = seg_pulses[seg_up & (seg_reads >= 2)]
+    last = np.ones(starts.size, dtype=np.bool_)
+    last[:-1] = seg_device[1:] != seg_device[:-1]
+    trained = seg_up & (seg_reads >= 2)
+    # The last train of a device may be cut short: it says how long trains are only where it is the
+    # only one.
+    counted = seg_pulses[trained & ~last] if (trained & ~last).any() else seg_pulses[trained]
     if not counted.size:
         return None
     lengths, n_of = np.unique(counted, return_counts=True)
-    n_up = int(lengths[n_of.argmax()])
+    n_up = int(lengths[n_of == n_of.max()].max())
     # A potentiation train of the usual length, or one that the run's end cut short.
-    last = np.ones(starts.size, dtype=np.bool_)
-    last[:-1] = seg_device[1:] != seg_device[:-1]
-    good_up = seg_up & (seg_reads >= 2) & ((seg_pulses == n_up) | last & (seg_pulses < n_up))
+    good_up = trained & ((seg_pulses == n_up) | last & (seg_pulses < n_up))
     good = good_up.copy()
     follows = ~seg_up[1:] & good_up[:-1] & (seg_device[1:] == seg_device[:-1])
     good[1:] |= follows & (seg_pulses[:-1] == n_up)

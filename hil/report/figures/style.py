@@ -42,6 +42,7 @@ STYLE: Final[Any] = {
     "xtick.minor.size": 1.6, "ytick.minor.size": 1.6,
     "lines.linewidth": 1.2, "lines.markersize": 3.0,
     "figure.constrained_layout.h_pad": 0.03, "figure.constrained_layout.w_pad": 0.03,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.fonttype": "none", "pdf.fonttype": 42, "savefig.dpi": 300, "figure.dpi": 100,
 }  # fmt: skip
 
@@ -98,8 +99,14 @@ def log_scale(axis: Axis) -> None:
     if narrow:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     # Not matplotlib's own formatter, which sets labels as formulas: slow, and no plain text.
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if narrow else power_of_ten(x)))
+    shown = _thousands if narrow else power_of_ten
+    axis.set_major_formatter(FuncFormatter(lambda x, _: shown(x)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _thousands(value: float) -> str:
+    """Return a number for a tick between others, 20 000 as ``20k``."""
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
 def power_of_ten(value: float) -> str:
