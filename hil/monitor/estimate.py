@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hil.monitor.feed import Feed
-from hil.monitor.place import epochs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ def progress_of(feed: Feed) -> Progress:
         done = 1.0 if feed.stop.get("status") == "done" else None
         return Progress(done, 0.0, elapsed_s, "")
     done, what = _share(feed)
-    if done is None or not 0.0 < done <= 1.0:
+    if done is None or not 0.0 < done < 1.0:
         return Progress(done, None, elapsed_s, what)
     return Progress(done, elapsed_s * (1.0 - done) / done, elapsed_s, what)
 
@@ -48,7 +47,7 @@ def _share(feed: Feed) -> tuple[float | None, str]:
     seconds = None if plan is None else plan.get("seconds")
     if isinstance(seconds, int | float) and seconds > 0:
         return min(feed.ops["duration_s"] / seconds, 1.0), "of the time planned"
-    epochs = epochs_of(feed.path) if feed.run.manifest.get("kind") == "train" else None
+    epochs = feed.epochs_planned
     if epochs:
         n = len(feed.epochs.get("", ()))
         return n / epochs, f"{n} of {epochs} epochs"

@@ -6,6 +6,7 @@ import json
 import time
 import zipfile
 from collections import Counter, deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from hil.errors import StoreError
 from hil.measurement import Status
 from hil.monitor.devices import Devices, PulseRows
 from hil.monitor.disk import DiskWatch
-from hil.monitor.place import place_of
+from hil.monitor.place import epochs_of, place_of
 from hil.monitor.tail import EventTail, TableTail
 from hil.record.checkpoints import noted_checkpoints
 from hil.record.reader import open_run
@@ -47,6 +48,7 @@ class Feed:
         arrays: devices by array name, made when the first row or checkpoint of one comes.
         events: the newest events, oldest first.
         epochs: epoch events by method ("" where the run has one only).
+        epochs_planned: how many epochs the training file asks for, None without one.
         float_reference: accuracy of the floating-point network per epoch, by method.
         plan, progress: newest event of that kind, None before.
         n_events: events so far.
@@ -70,6 +72,7 @@ class Feed:
         self.run = open_run(folder)
         manifest = self.run.manifest
         self.place = place_of(folder, manifest)
+        self.epochs_planned = epochs_of(folder) if manifest.get("kind") == "train" else None
         self.arrays: dict[str, Devices] = {}
         self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
         self.n_events = 0
@@ -246,10 +249,12 @@ class Feed:
     def _load_checkpoint(self, event: dict[str, Any]) -> None:
         """Load a checkpoint that concerns devices; others are left alone."""
         for checkpoint in noted_checkpoints(self.path, [event]):
-            if checkpoint.name != "outcome" and not checkpoint.name.startswith("ledger"):
+            if not checkpoint.name.startswith(("outcome", "ledger", "state-")):
                 continue
             try:
-                self._checkpoints[checkpoint.name] = checkpoint.load()
+                arrays = checkpoint.load()
+                self._checkpoints.pop(checkpoint.name, None)  # the newest one is taken last
+                self._checkpoints[checkpoint.name] = arrays
             except (StoreError, ValueError, EOFError, zipfile.BadZipFile) as exc:
                 self._unreadable[checkpoint.name] = f"checkpoints/{checkpoint.path.name}: {exc}"
             else:
@@ -269,14 +274,12 @@ class Feed:
                     known = np.empty((1, 1))
                 devices = self.array(self._only, (known.shape[0], known.shape[1]))
                 devices.take_outcome(arrays)
-            elif "g_last_siemens" in arrays and arrays["g_last_siemens"].ndim == 2:
-                n_rows, n_cols = arrays["g_last_siemens"].shape
-                array = name.removeprefix("ledger").removeprefix("-") or self._only
-                devices = self.array(array, (n_rows, n_cols))
-                devices.take_ledger(arrays, counts=not self._pulses_in_full)
-            else:
-                continue
-            devices.is_ahead = self.behind
+                devices.is_ahead = self.behind
+            for array, tables in _ledgers_in(name, arrays).items():
+                n_rows, n_cols = tables["g_last_siemens"].shape
+                devices = self.array(array or self._only, (n_rows, n_cols))
+                devices.take_ledger(tables, counts=not self._pulses_in_full)
+                devices.is_ahead = self.behind
             self.revision["rows"] += 1
             self.revision["checkpoints"] += 1
         if not self.behind:
@@ -305,6 +308,28 @@ class Feed:
         if self.rate and now_s - self.rate[-1][0] < 1.0:
             return
         self.rate.append((now_s, sum(self.rows.values())))
+
+
+def _ledgers_in(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, Any]]:
+    """Return the ledgers' tables that a checkpoint holds, by array ("" for that of a protocol).
+
+    ``ledger`` and ``ledger-<array>`` are one each; a state to go on from holds them all, under
+    ``ledgers/<array>/<table>``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    if name.startswith("ledger"):
+        found[name.removeprefix("ledger").removeprefix("-")] = dict(arrays)
+    for path, table in arrays.items():
+        head, _, rest = path.partition("/")
+        if head == "ledgers" and "/" in rest:
+            array, _, column = rest.partition("/")
+            found.setdefault(array, {})[column] = table
+    needed = {"g_last_siemens", "selected_plus", "selected_minus"}
+    return {
+        array: tables
+        for array, tables in found.items()
+        if needed <= tables.keys() and tables["g_last_siemens"].ndim == 2
+    }
 
 
 def _column(batches: list[Any], name: str) -> NDArray[Any]:

@@ -26,67 +26,46 @@ class Place:
         station: its name, None where no station file lies in the run.
         arrays: by name, in the station's order.
         only: name of the array that a protocol ran on, None for a training.
-        n_layers: matrices of a training that need an array each, 0 where unknown.
+        layers: name of the array of every matrix of a training, empty where the run does not say.
     """
 
     station: str | None
     arrays: Mapping[str, ArrayPlace]
     only: str | None
-    n_layers: int = 0
+    layers: tuple[str, ...] = ()
 
     def array_of_layer(self, layer: int) -> str:
         """Return the name of the array that rows of ``layer`` are on.
 
-        Layers have arrays of their own where there are enough; else they are tiles of the first.
+        A pair of arrays goes by the name of the first.
         """
         if self.only is not None:
             return self.only
-        names = list(self.arrays)
-        if self.n_layers and len(names) >= self.n_layers and layer < len(names):
-            return names[layer]
-        if self.n_layers and names:
-            return names[0]
-        return f"layer {layer}"
+        return self.layers[layer] if layer < len(self.layers) else f"layer {layer}"
 
 
 def place_of(run: Path, manifest: Mapping[str, Any]) -> Place:
     """Return where a run took place."""
     station = _toml(run / "config" / "station.toml")
-    training = _toml(run / "config" / "training.toml")
     arrays = {}
-    partners: set[str] = set()
     for table in _tables(station.get("array")):
         name = str(table.get("name", "main"))
         rows, cols = table.get("rows"), table.get("cols")
         if not (isinstance(rows, int) and isinstance(cols, int) and rows > 0 and cols > 0):
             continue
-        if table.get("pairs") == "two-arrays":  # the second of the two belongs to the first
-            if partners:
-                continue
-            partners.add(name)
         dead = [tuple(cell) for cell in table.get("dead", ()) if len(cell) == 2]
         arrays[name] = ArrayPlace(name, (rows, cols), tuple(dead))
     meta = manifest.get("meta") or {}
     only = meta.get("array")
+    layers = tuple(str(names[0]) for names in meta.get("layers") or () if names)
     title = str(station.get("name", "station")) if station else None
-    return Place(
-        title, arrays, None if only is None else str(only),
-        _n_layers(training) if manifest.get("kind") == "train" else 0,
-    )  # fmt: skip
+    return Place(title, arrays, None if only is None else str(only), layers)
 
 
 def epochs_of(run: Path) -> int | None:
     """Return how many epochs the training file of a run asks for, None without one."""
     epochs = (_toml(run / "config" / "training.toml").get("schedule") or {}).get("epochs")
     return epochs if isinstance(epochs, int) else None
-
-
-def _n_layers(training: Mapping[str, Any]) -> int:
-    if not training:
-        return 0
-    hidden = (training.get("network") or {}).get("hidden", ())
-    twice = (training.get("rule") or {}).get("method") == "tiki-taka"
-    return (len(hidden) + 1) * (2 if twice else 1)
 
 
 def _tables(value: object) -> list[dict[str, Any]]:

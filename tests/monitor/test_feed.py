@@ -132,6 +132,21 @@ def test_a_ledger_gives_the_pulses_that_were_not_recorded_one_by_one(tmp_path):
     np.testing.assert_array_equal(devices.g_siemens, g)
 
 
+def test_the_state_of_a_training_brings_the_maps_of_its_arrays(tmp_path):
+    tables = {
+        "g_last_siemens": np.full((16, 16), 4e-6), "selected_plus": np.full((16, 16), 9, np.uint32),
+        "selected_minus": np.zeros((16, 16), np.uint32),
+    }  # fmt: skip
+    with start(tmp_path, n=16) as folder:
+        folder.manifest["levels"]["update"] = "operation"
+        (folder.path / "manifest.json").write_text(json.dumps(folder.manifest))
+        named = {f"ledgers/main/{name}": table for name, table in tables.items()}
+        folder.checkpoint("state-0", anew=True, tree=np.zeros(4, np.uint8), **named)
+        devices = followed(folder.path).arrays["main"]
+    assert (devices.g_siemens == 4e-6).all()
+    assert (devices.pulses_up == 9).all()
+
+
 def test_a_checkpoint_that_was_written_anew_counts_and_is_no_problem(tmp_path):
     tables = {name: np.zeros((16, 16), np.uint32) for name in ("selected_plus", "selected_minus")}
     with start(tmp_path, n=16) as folder:
@@ -168,12 +183,14 @@ def test_epochs_of_the_training_file_are_progress(tmp_path):
     with RunFolder.create(
         tmp_path, "digits", kind="train", backend="sim", simulated=True,
         config={"training.toml": text, "station.toml": STATION.format(n=4).encode()},
+        meta={"layers": [["main"], ["main"]]},
     ) as folder:  # fmt: skip
         folder.event("epoch", epoch=0, test_accuracy=0.6, train_accuracy=0.5, train_loss=0.4)
         folder.event("epoch", epoch=1, test_accuracy=float("nan"), train_accuracy=0.7)
         feed = followed(folder.path)
         assert progress_of(feed).done == pytest.approx(0.25)
-        assert feed.place.array_of_layer(1) == "main"  # two layers, one array: tiles
+        assert feed.place.array_of_layer(1) == "main"
+        assert feed.place.array_of_layer(2) == "layer 2"
         view = learning_view(feed)["methods"]
         assert view[0]["test_accuracy"] == [0.6, None]
         assert view[0]["float"] is None

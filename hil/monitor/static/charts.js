@@ -5,6 +5,8 @@ import { prefixOf, significant } from "./format.js";
 
 /* global uPlot */
 
+const WHOLE = [1, 2, 5].flatMap((n) => [...Array(10).keys()].map((k) => n * 10 ** k)).sort((a, b) => a - b);
+
 export class Chart {
   /** `height` in pixels; `empty` is said while there is nothing to draw. */
   constructor(box, { height = 230, empty = "Nothing yet.", legend = true } = {}) {
@@ -43,6 +45,11 @@ export class Chart {
     this.box.setAttribute("role", "group");
   }
 
+  /** Say something else while there is nothing to draw. */
+  say(text) {
+    this.note.textContent = text;
+  }
+
   clear() {
     if (this.last) this.draw([[]], ...this.last.slice(1));
   }
@@ -63,7 +70,7 @@ export class Chart {
       legend: { show: this.legend, live: true, markers: { width: 2 } },
       scales: { x: { time: false }, y: { distr: y.log ? 3 : 1, range: y.range } },
       axes: [
-        { ...axis(x), size: 30, space: 55, values: (u, ticks) => ticks.map((t) => short(x.backwards ? -t : t)) },
+        { ...axis(x), size: 30, space: 55, incrs: x.whole ? WHOLE : undefined, values: (u, ticks) => ticks.map((t) => short(x.backwards ? -t : t)) },
         { ...axis(y), size: 52, space: 32, values: (u, ticks) => ticks.map((t) => (t === null ? "" : y.percent ? `${+(100 * t).toFixed(2)} %` : short(t))) },
       ],
       series: [

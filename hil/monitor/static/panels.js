@@ -21,6 +21,7 @@ export function makeCharts() {
 
 export function showDevice(chart, cell, target) {
   at("device-title").textContent = `Device: row ${cell.row}, col ${cell.col}`;
+  chart.say("The run holds no readings of this device by itself.");
   const known = Number.isFinite(target);
   const [factor, unit] = scaleOf([cell.g, known ? [target] : []], "S");
   const data = [cell.pulses, scaled(cell.g, factor)];
@@ -29,7 +30,7 @@ export function showDevice(chart, cell, target) {
     data.push(cell.pulses.map(() => target / factor));
     series.push(line("target", 1, { dash: [6, 4] }));
   }
-  chart.draw(data, series, { label: "pulses on this device", name: "pulses" }, { label: `conductance in ${unit}`, unit });
+  chart.draw(data, series, { label: "pulses on this device", name: "pulses", whole: true }, { label: `conductance in ${unit}`, unit });
   at("device-note").textContent = cell.stride > 1 ? `Every ${cell.stride}th reading is kept here; the run holds all.` : "";
 }
 
@@ -58,7 +59,7 @@ export function showCurve(chart, view, array, cell) {
       series.push(line(`device, cycle ${number + 1}`, k + 1, { width: 1.2 }));
     }
   }
-  chart.draw(join(tables), series, { label: "pulses since the cycle began", name: "pulses" }, { label: `conductance in ${unit}`, unit }, [[1, 2]]);
+  chart.draw(join(tables), series, { label: "pulses since the cycle began", name: "pulses", whole: true }, { label: `conductance in ${unit}`, unit }, [[1, 2]]);
   at("curve-note").textContent = "Band: ± one standard deviation over devices and cycles. Lines: the device chosen on the map" + (cell ? `, row ${cell.row}, col ${cell.col}.` : ".");
 }
 
@@ -78,7 +79,7 @@ export function showLearning(chart, { methods }) {
       series.push(line(`${name}floating point`, k + 1, { dash: [8, 4], width: 1.6 }));
     }
   }
-  chart.draw(data, series, { label: "epoch", name: "epoch" }, { label: "accuracy", percent: true });
+  chart.draw(data, series, { label: "epoch", name: "epoch", whole: true }, { label: "accuracy", percent: true });
   const notes = methods.map((m) => {
     const tests = m.test_accuracy.filter((v) => v !== null);
     const parts = tests.length ? [`test ${percent(tests.at(-1))}`, `best ${percent(Math.max(...tests))}`] : [];
@@ -122,7 +123,7 @@ export function showCounts(chart, view, array) {
   const x = [...found.x, found.x.at(-1) + found.width];
   const data = [x, [...found.up, found.up.at(-1)], [...found.down, found.down.at(-1)]];
   chart.draw(data, [line("potentiation", 0, { steps: true, fill: "band" }), line("depression", 1, { steps: true })],
-    { label: "pulses per device", name: "pulses" }, { label: "devices", range: (u, low, high) => [0, high * 1.08] });
+    { label: "pulses per device", name: "pulses", whole: true }, { label: "devices", range: (u, low, high) => [0, high * 1.08] });
   at("counts-note").textContent = `${count(found.total)} pulses in all, median ${count(found.median)} per device, at most ${count(found.most)} on one.`;
 }
 
