@@ -45,11 +45,13 @@ class Procedure(ABC):
         name: the protocol's own name.
         kind: which kind of the library it is, e.g. ``ltp-ltd``.
         adaptive: True when later pulses depend on readings.
+        first_block: number of its first block, above 0 where others were driven before.
     """
 
     name: str
     kind: str
     adaptive: bool = False
+    first_block: int = 0
 
     @abstractmethod
     def steps(self, context: ArrayContext) -> Steps:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from hil.cli.output import Output
     from hil.control.session import Session
     from hil.program import PulseBlock
 
@@ -63,6 +64,24 @@ def warn_of_calibration(session: Session) -> None:
 
     for text in warnings_of(session.station, session.backends):
         print(f"hil: warning: {text}", file=sys.stderr)
+
+
+def say_of_chip(session: Session, output: Output) -> None:
+    """Say how much of its endurance a chip has used, where the station names one."""
+    import math
+
+    if session.chip is None:
+        return
+    for note in session.chip.notes:
+        output.note(f"hil: note: {note}")
+    for name, backend in session.backends.items():
+        limit = backend.limits.pulses_per_device
+        allowed = "" if limit == math.inf else f" of {limit:g} allowed"
+        most = int(backend.ledger.life().max())
+        output.say(
+            f"chip {session.chip.chip}, array {name}: so far at most {most} pulses on a device"
+            f"{allowed}"
+        )
 
 
 def one_of(sim: bool, virtual: bool) -> None:

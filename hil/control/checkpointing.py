@@ -44,18 +44,23 @@ class StateFiles:
         backends: by name; their ledgers and, where possible, their devices are kept.
         starts: ledgers as they were before the run.
         number: of the first checkpoint to write.
+        fresh: whether the devices were new when the run began.
+
+    Attributes:
+        took_s: how long the last checkpoint took to write.
     """
 
     def __init__(
         self, folder: RunFolder, backends: Mapping[str, Backend], starts: Mapping[str, Ledger],
-        number: int = 0,
+        number: int = 0, fresh: bool = True,
     ) -> None:  # fmt: skip
         self._folder, self._backends, self._starts = folder, backends, starts
         self._number = number
-        self.took_s = 0.0  #: how long the last one took to write
+        self._fresh = fresh
+        self.took_s = 0.0
 
     def write(self, kind: str, state: State) -> None:
-        """Write a state of ``kind`` (``training`` or ``protocol``).
+        """Write a state of a kind, see :attr:`Kept.kind`.
 
         Raises:
             StoreError: it could not be written.
@@ -63,7 +68,8 @@ class StateFiles:
         begin = time.monotonic()
         self._folder.barrier()
         whole = {
-            "format": FORMAT, "kind": kind, "number": self._number, "rows": self._folder.rows,
+            "format": FORMAT, "kind": kind, "number": self._number, "fresh": self._fresh,
+            "rows": self._folder.rows,
             "ledgers": {
                 name: backend.ledger.since(self._starts[name]).tables()
                 for name, backend in self._backends.items()
@@ -169,6 +175,11 @@ class Kept:
     def state(self) -> State | None:
         """The state proper, None without a checkpoint."""
         return None if self.checkpoint is None else self.whole["state"]
+
+    @property
+    def kind(self) -> str:
+        """``training``, ``protocol``, ``begin`` (used devices before their run) or ``none``."""
+        return "none" if self.checkpoint is None else str(self.whole["kind"])
 
     @property
     def number(self) -> int:

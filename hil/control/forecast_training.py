@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import count
 
 from hil.backend import Backend, Unfinished
 from hil.config.training import Training
@@ -12,7 +11,8 @@ from hil.control.dryrun import Exposure, Forecast, distribution
 from hil.control.opening import make_backend
 from hil.control.placement import build_network
 from hil.control.recorder import Recorder
-from hil.control.session import TRAINING_LEVELS, Session
+from hil.control.running import TRAINING_LEVELS
+from hil.control.session import Session
 from hil.control.training import train
 from hil.datasets.sources import load_dataset
 from hil.measurement import MeasurementBlock
@@ -32,7 +32,7 @@ class BlockCounter(Recorder):
     """Counts what a recorder would be given, array by array; nothing is written."""
 
     def __init__(self) -> None:
-        self._ops = count(1)
+        self.upcoming_op = 1
         self.exposures: dict[Backend, Exposure] = {}
         self._operation = {Phase[name.upper()] for name in TRAINING_LEVELS}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -40,14 +39,17 @@ class Recorder:
     Args:
         folder: of the run.
         names: names of the arrays, for write-ahead intents.
+        first_op: id of the first operation; an earlier session of the run has used those before.
     """
 
-    def __init__(self, folder: RunFolder, names: Mapping[Backend, str] | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, names: Mapping[Backend, str] | None = None, first_op: int = 1
+    ) -> None:
         self.folder = folder
         self._intentions: Intentions | None = None
         if folder.intents is not None:
             self._intentions = Intentions(folder.intents, names or {})
-        self._ops = count(1)
+        self.upcoming_op = first_op  #: id of the next operation
         self._full = [folder.level(phase) == "full" for phase in Phase]
         self._any = [folder.level(phase) != "off" for phase in Phase]
         self._rows = BlockRows()
@@ -57,7 +59,8 @@ class Recorder:
 
     def next_op(self) -> int:
         """Return the id of a new operation."""
-        return next(self._ops)
+        self.upcoming_op += 1
+        return self.upcoming_op - 1
 
     def before(self, backend: Backend, block: PulseBlock) -> None:
         """Wait while the disk is nearly full, then note on it what ``block`` is about to write.

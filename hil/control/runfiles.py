@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -13,8 +14,11 @@ from hil.backend import Backend
 from hil.config.station import Station
 from hil.control.array import SynapseArray
 from hil.control.runner import ProcedureResult
+from hil.errors import EnduranceError, StoreError
+from hil.ledger import Ledger
+from hil.measurement import MeasurementBlock
 from hil.procedure import ArrayContext, Outcome, Procedure, Steps
-from hil.program import PulseBlock
+from hil.program import READING_PHASES, Phase, PulseBlock
 from hil.registry import PROTOCOLS, backend_factory, load
 
 if TYPE_CHECKING:
@@ -36,32 +40,60 @@ class Prepared(Procedure):
     A protocol that does not fit the array is refused here, before there is a run folder. Its blocks
     are still held against the limits one by one as they are driven.
 
+    Args:
+        procedure: what is to be run.
+        context: the array.
+        past: readings of the blocks that an earlier session drove; none of them is driven again.
+
+    Attributes:
+        before_write: called before every block that writes.
+        n_past: readings given.
+
     Raises:
         ProtocolError: it does not fit the array.
+        StoreError: the readings are not those of its blocks.
     """
 
     adaptive = True  # to the runner: check block by block, and do not compile it all once more
 
-    def __init__(self, procedure: Procedure, context: ArrayContext) -> None:
-        self.name, self.kind = procedure.name, procedure.kind
+    def __init__(
+        self, procedure: Procedure, context: ArrayContext, past: Sequence[MeasurementBlock] = ()
+    ) -> None:
+        self.name, self.kind, self.first_block = procedure.name, procedure.kind, len(past)
+        self.n_past = sum(len(readings) for readings in past)
+        self.before_write: Callable[[], object] | None = None
         self._steps = procedure.steps(context)
         self._outcome: Outcome = {}
         self.first: PulseBlock | None = None
         try:
             self.first = next(self._steps)
+            for number, readings in enumerate(past):
+                if len(readings) != self.first.n_readings:
+                    raise StoreError(
+                        f"block {number} of {self.name} promises {self.first.n_readings} readings, "
+                        f"{len(readings)} are recorded"
+                    )
+                self.first = self._steps.send(readings)
         except StopIteration as stop:
-            self._outcome = stop.value or {}
+            self._outcome, self.first = stop.value or {}, None
 
     def steps(self, context: ArrayContext) -> Steps:
         """Return the rest of the procedure's own generator; for one run only."""
         block = self.first
         while block is not None:
+            if self.before_write is not None and writes(block):
+                self.before_write()
             readings = yield block
             try:
                 block = self._steps.send(readings)
             except StopIteration as stop:
                 self._outcome, block = stop.value or {}, None
         return self._outcome
+
+
+def writes(block: PulseBlock) -> bool:
+    """Return whether a block may change a device."""
+    return block.phase not in READING_PHASES and block.phase is not Phase.IDLE
 
 
 def station_files(station: Station, arrays: set[str], backend: str) -> dict[str, bytes | Path]:
@@ -90,17 +122,50 @@ def protocol_files(protocol: Procedure | str | Path) -> dict[str, bytes | Path]:
     return {"protocol.toml": load(PROTOCOLS, "library")().text(str(protocol)).encode()}
 
 
-def store_result(folder: RunFolder, backend: Backend, result: ProcedureResult) -> None:
-    """Write outcome and ledger of a protocol as checkpoints, and its numbers as an event."""
+def store_result(folder: RunFolder, result: ProcedureResult) -> None:
+    """Write the outcome of a protocol as a checkpoint, and its numbers as an event."""
     arrays = {k: v for k, v in result.outcome.items() if isinstance(v, np.ndarray)}
     numbers = {k: v for k, v in result.outcome.items() if k not in arrays}
     if arrays:
-        folder.checkpoint("outcome", **arrays)
-    folder.checkpoint("ledger", **backend.ledger.tables())
+        folder.checkpoint("outcome", anew=True, **arrays)
     folder.event(
         "result", outcome=numbers, blocks=result.n_blocks, device_pulses=result.n_device_pulses,
         readings=result.n_readings, duration_s=result.duration_s,
     )  # fmt: skip
+
+
+@contextmanager
+def ledgers_kept(
+    folder: RunFolder, backends: Mapping[str, Backend], starts: Mapping[str, Ledger]
+) -> Iterator[None]:
+    """Write the ledgers of a run when the ``with`` block ends, whichever way.
+
+    Args:
+        folder: of the run.
+        backends: by the names of their checkpoints.
+        starts: ledgers as they were before the run, by the same names.
+
+    Raises:
+        StoreError: they could not be written, and nothing else went wrong before.
+    """
+
+    def keep() -> None:
+        for name, backend in backends.items():
+            own = backend.ledger.since(starts[name])
+            folder.checkpoint(name, anew=True, **own.tables(), **own.classes())
+
+    try:
+        yield
+    except EnduranceError as exc:
+        with contextlib.suppress(StoreError):  # the first error is the one to report
+            folder.event("limit", what="endurance", error=str(exc))
+            keep()
+        raise
+    except BaseException:
+        with contextlib.suppress(StoreError):
+            keep()
+        raise
+    keep()
 
 
 @contextmanager
@@ -113,19 +178,12 @@ def noting(run: Path) -> Iterator[None]:
         raise
 
 
-def store_training(
-    folder: RunFolder,
-    backends: Mapping[str, Backend],
-    layers: list[SynapseArray],
-    result: TrainingResult,
-) -> None:
-    """Write final weights, predictions and ledgers as checkpoints, and the accuracy as an event."""
+def store_training(folder: RunFolder, layers: list[SynapseArray], result: TrainingResult) -> None:
+    """Write final weights and predictions as checkpoints, and the accuracy as an event."""
     weights = {f"layer_{k}": layer.weights() for k, layer in enumerate(layers)}
-    folder.checkpoint("weights", **weights)
+    folder.checkpoint("weights", anew=True, **weights)
     if result.history.predictions:
-        folder.checkpoint("predictions", **result.history.predictions)
-    for name, backend in backends.items():
-        folder.checkpoint(f"ledger-{name}", **backend.ledger.tables())
+        folder.checkpoint("predictions", anew=True, **result.history.predictions)
     history = result.history
     folder.event(
         "result", test_accuracy=history.test_accuracy,

@@ -104,7 +104,9 @@ class Runner:
         if self.backend.was_stopped:
             raise RunInterrupted("stopped on request, in the safe state")
 
-    def _drive(self, blocks: Iterator[PulseBlock]) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:
+    def _drive(
+        self, blocks: Iterator[PulseBlock], ordinal: int = 0
+    ) -> Iterator[tuple[PulseBlock, MeasurementBlock]]:
         backend, recorder = self.backend, self.recorder
         current: list[PulseBlock] = []
 
@@ -116,7 +118,6 @@ class Runner:
                 yield block
 
         op_id = 0 if recorder is None else recorder.next_op()
-        ordinal = 0
         start_ns, before = backend.clock_ns(), backend.ledger.device_pulses
         stream = backend.run(tapped())
         try:
@@ -179,7 +180,7 @@ class Runner:
 
         start_ns = self.backend.clock_ns()
         before = self.backend.ledger.device_pulses
-        for block, readings in self._drive(blocks()):
+        for block, readings in self._drive(blocks(), procedure.first_block):
             sent[0] = readings
             result.n_blocks += 1
             result.n_readings += len(readings)

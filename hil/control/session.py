@@ -12,27 +12,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from hil.backend import Backend
 from hil.config.station import ArrayTable, Station, load_station
-from hil.config.training import Training, load_training
-from hil.control.array import SynapseArray, load_protocol
+from hil.config.training import Training
+from hil.control.array import SynapseArray
 from hil.control.bench import WIRE_LOG, reach
 from hil.control.calibrating import calibration_files, facts_of
-from hil.control.dryrun import Exposure, check_and_count
+from hil.control.dryrun import Exposure
 from hil.control.opening import default_pairs, make_backend
 from hil.control.recorder import Recorder
 from hil.control.reports import RunReport, TrainReport
-from hil.control.runfiles import (
-    Prepared,
-    noting,
-    protocol_files,
-    station_files,
-    store_result,
-    store_training,
-)
-from hil.errors import ConfigError, RunInterrupted
+from hil.control.runfiles import station_files
+from hil.errors import ConfigError
 from hil.operating import OperatingPoint
 from hil.pairs import PairMap
 from hil.procedure import ArrayContext, Procedure
@@ -41,15 +34,10 @@ from hil.registry import backend_factory
 
 if TYPE_CHECKING:
     from hil.control.bench import WireLog
+    from hil.control.chips import ChipAccount
     from hil.control.placement import Site
     from hil.control.trainer import OnEvent, OnProgress
     from hil.record.folder import Kind, RunFolder
-
-
-#: What a training records by default: per operation where there are millions of pulses.
-TRAINING_LEVELS: Final = dict.fromkeys(
-    ("forward", "backward", "update", "refresh", "read"), "operation"
-)
 
 
 @dataclass
@@ -67,6 +55,7 @@ class Session:
         out: folder of all runs.
         virtual: the station's instruments are emulated on a virtual bench.
         log: the wire log, which every new run takes into its folder.
+        chip: what the devices received in earlier runs, for stations that name their chip.
     """
 
     station: Station
@@ -78,6 +67,7 @@ class Session:
     ops: dict[str, OperatingPoint] = field(default_factory=dict)
     virtual: bool = False
     log: WireLog | None = None
+    chip: ChipAccount | None = None
 
     @property
     def names(self) -> dict[Backend, str]:
@@ -135,7 +125,14 @@ class Session:
             recorder=recorder, minus_backend=minus,
         )  # fmt: skip
 
-    # -- runs -------------------------------------------------------------------------------
+    def files(self) -> dict[str, bytes | Path]:
+        """Return the files in force by their names in a run: station, devices, calibrations."""
+        # A preset's file is the simulator's; a rig on the virtual bench is called otherwise.
+        maker = "sim" if self.virtual else self.backend_name
+        return {
+            **station_files(self.station, set(self.backends), maker),
+            **calibration_files(facts_of(self.backends)),
+        }
 
     def new_run(
         self,
@@ -152,15 +149,9 @@ class Session:
         from hil.record.folder import RunFolder
 
         calibrations = facts_of(self.backends)
-        # A preset's file is the simulator's; a rig on the virtual bench is called otherwise.
-        maker = "sim" if self.virtual else self.backend_name
         folder = RunFolder.create(
             self.out, name, kind=kind, backend=self.backend_name, simulated=self.simulated,
-            levels=level,
-            config={
-                **station_files(self.station, set(self.backends), maker),
-                **calibration_files(calibrations), **config,
-            },
+            levels=level, config={**self.files(), **config},
             seeds={"devices": self.seed, **(seeds or {})},
             limits={name: backend.limits for name, backend in self.backends.items()},
             estimate_bytes=estimate_bytes,
@@ -168,6 +159,7 @@ class Session:
                 "identity": self.identity,
                 "instruments": [i.model_dump(mode="json") for i in self.station.instrument],
                 "operating_points": self.ops,
+                **({"chip": self.station.chip} if self.station.chip else {}),
                 **({"calibration": calibrations} if calibrations else {}),
                 # A rig keeps wall time on the bench, too.
                 **({"clock": "monotonic", "bench": "virtual bench"} if self.virtual else {}),
@@ -206,30 +198,12 @@ class Session:
             RunInterrupted: a stop was requested; the run is closed as ``interrupted``.
             StoreError: the run could not be recorded.
         """
-        procedure = load_protocol(protocol) if isinstance(protocol, str | Path) else protocol
-        name = self.table(array).name
-        context, backend = self.context(name), self.backends[name]
-        seconds, estimate = None, 0
-        if not procedure.adaptive:
-            exposure = check_and_count(procedure, context, backend, checking)
-            seconds, estimate = exposure.numbers()["seconds"], exposure.bytes
-        prepared = Prepared(procedure, context)
-        folder = self.new_run(
-            procedure.name, "run", config=protocol_files(protocol), level=level,
-            estimate_bytes=estimate if level == "full" else 0,
-            meta={"protocol": procedure.name, "kind": procedure.kind, "array": name},
+        from hil.control.running import run_protocol
+
+        return run_protocol(
+            self, protocol, array=array, level=level, progress=progress, checking=checking,
+            started=started,
         )  # fmt: skip
-        with folder, noting(folder.path):
-            if started is not None:
-                started(folder.path, seconds)
-            recorder = Recorder(folder, self.names)
-            synapses = self.array(name, recorder=recorder)
-            folder.event("op", what="protocol", protocol=procedure.name, array=name)
-            result = synapses.run(prepared, progress)
-            if result.interrupted:
-                raise RunInterrupted("stopped on request, in the safe state")
-            store_result(folder, backend, result)
-        return RunReport(folder.path, self.backend_name, self.identity, self.simulated, result)
 
     def train(
         self,
@@ -245,7 +219,8 @@ class Session:
 
         Args:
             training: a training file, or a loaded one.
-            level: recording level, one for all or per phase; None = :data:`TRAINING_LEVELS`.
+            level: recording level, one for all or per phase; None = full, but ``operation`` for
+                the phases of which a training drives millions.
             on_progress, on_event, on_stage: observers, see :func:`hil.control.training.train`.
             started: called with the run's folder once it exists, before the first pulse.
 
@@ -254,35 +229,11 @@ class Session:
             RunInterrupted: a stop was requested; the run is closed as ``interrupted``.
             StoreError: the run could not be recorded.
         """
-        from hil.control.placement import build_network
-        from hil.control.training import train
-        from hil.datasets.sources import load_dataset
+        from hil.control.running import Observers, run_training
 
-        loaded = training if isinstance(training, Training) else load_training(training)
-        dataset = load_dataset(loaded)
-        build_network(loaded, dataset, self.sites())  # it fits, before there is a run
-        folder = self.new_run(
-            loaded.name, "train", level=TRAINING_LEVELS if level is None else level,
-            config={} if loaded.path is None else {"training.toml": loaded.path},
-            seeds={"training": loaded.seed, "split": loaded.dataset.split_seed},
-            meta={"training": loaded.name, "dataset": loaded.dataset.kind},
-        )  # fmt: skip
-
-        def event(kind: str, fields: dict[str, Any]) -> None:
-            folder.event(kind, **fields)
-            if on_event is not None:
-                on_event(kind, fields)
-
-        with folder, noting(folder.path):
-            if started is not None:
-                started(folder.path)
-            network = build_network(loaded, dataset, self.sites(), Recorder(folder, self.names))
-            result = train(
-                loaded, dataset, network, on_progress=on_progress, on_event=event,
-                on_stage=on_stage,
-            )  # fmt: skip
-            store_training(folder, self.backends, list(network.layers), result)
-        return TrainReport(folder.path, self.backend_name, self.identity, self.simulated, result)
+        return run_training(
+            self, training, level, Observers(on_progress, on_event, on_stage, started)
+        )
 
     def sites(self) -> list[Site]:
         """Return the open arrays that layers may sit on; a minus array belongs to its partner."""
@@ -307,6 +258,28 @@ class Session:
 
 
 @contextmanager
+def counting_life(session: Session, without: str | None = None) -> Iterator[None]:
+    """Count what the devices received in earlier runs of the chip towards their budgets.
+
+    Args:
+        session: with open arrays, of a station that names its chip.
+        without: id of a run that is counted by itself, because it goes on.
+
+    Raises:
+        LockedError: another process works on the chip. StoreError: its account is damaged.
+    """
+    from hil.control.chips import chip_account
+
+    geometries = {name: backend.geometry for name, backend in session.backends.items()}
+    chip = str(session.station.chip)
+    with chip_account(chip, session.simulated, session.out, geometries) as account:
+        for name, backend in session.backends.items():
+            backend.ledger.carry(account.ledger(name, without).selected())
+        session.chip = account
+        yield
+
+
+@contextmanager
 def open_session(
     station: str | Path | Station,
     *,
@@ -317,6 +290,7 @@ def open_session(
     drive: bool = True,
     virtual: bool = False,
     wire_log: bool = False,
+    resumes: str | None = None,
 ) -> Iterator[Session]:
     """Open a station's arrays and yield the session; the safe state follows on every way out.
 
@@ -329,6 +303,7 @@ def open_session(
         drive: False makes the backends without opening them, to compile and check only.
         virtual: drive the station's backend on a virtual bench that emulates its instruments.
         wire_log: write every exchange with the instruments to ``wire.jsonl`` of the run.
+        resumes: id of a run that goes on; its own pulses are not among those of earlier runs.
 
     Raises:
         ConfigError: the station file is wrong, or both ``sim`` and ``virtual`` were asked for.
@@ -361,4 +336,6 @@ def open_session(
                     session.simulated = backend.capabilities.simulated
                 if drive:
                     stack.enter_context(backend)
+        if session.station.chip and drive:
+            stack.enter_context(counting_life(session, resumes))
         yield session

@@ -16,6 +16,7 @@ from hil.cli.commands.export import export
 from hil.cli.commands.init import init
 from hil.cli.commands.monitor import monitor
 from hil.cli.commands.report import report
+from hil.cli.commands.resume import resume
 from hil.cli.commands.run import run
 from hil.cli.commands.runs import runs, seal
 from hil.cli.commands.schema import schema
@@ -31,6 +32,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "dry-run": dry_run,
     "run": run,
     "train": train,
+    "resume": resume,
     "show": show,
     "report": report,
     "runs": runs,

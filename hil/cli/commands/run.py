@@ -21,6 +21,7 @@ from hil.cli.options import (
 from hil.cli.output import Output
 
 if TYPE_CHECKING:
+    from hil.control.reports import RunReport
     from hil.program import PulseBlock
 
 _MAX_PRINTED: Final = 4096  # values of an array that --json prints
@@ -40,10 +41,9 @@ def run(
 ) -> None:
     """Run a protocol on an array and record it."""
     from hil.cli.progress import progress
-    from hil.cli.stations import open_one, plan_of
+    from hil.cli.stations import open_one, plan_of, say_of_chip
     from hil.cli.stopping import StopGuard
     from hil.control.array import load_protocol
-    from hil.units import format_quantity
 
     output = Output(as_json)
     load_protocol(protocol)  # a wrong file is refused before an instrument is touched
@@ -55,6 +55,7 @@ def run(
     ):
         guard.watch(session.backends.values())
         output.backend(session.backend_name, session.identity)
+        say_of_chip(session, output)
         with progress("driving", guard.check) as report:
             seconds = done_s = 0.0
             plan: list[str] = []
@@ -82,6 +83,13 @@ def run(
                 started=started,
                 checking=lambda so_far: report(0.0, None, f"checking, {so_far.steps} steps"),
             )
+    print_protocol(output, ran, plan)
+
+
+def print_protocol(output: Output, ran: RunReport, plan: list[str]) -> None:
+    """Print what a protocol gave; ``plan`` is what the rig said before."""
+    from hil.units import format_quantity
+
     result = ran.result
     output.say(
         f"{result.name}: {result.n_blocks} blocks, {result.n_device_pulses} device pulses, "

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hil.cli.options import AsJson, Out, Seed, Sim, StationFile, Virtual, WireLog
 from hil.cli.output import Output
+
+if TYPE_CHECKING:
+    from hil.cli.stopping import StopGuard
+    from hil.control.reports import TrainReport
+    from hil.control.running import Observers
 
 
 def train(
@@ -26,14 +33,22 @@ def train(
         ),
     ] = None,
     seed: Seed = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            "--checkpoint-every",
+            min=1,
+            help="Samples between the checkpoints that `hil resume` goes on from [default: the "
+            "file's].",
+        ),
+    ] = None,
     wire_log: WireLog = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a network on an array and record it."""
-    from hil.cli.progress import progress
-    from hil.cli.stations import one_of, warn_of_calibration
+    from hil.cli.stations import one_of, say_of_chip, warn_of_calibration
     from hil.cli.stopping import StopGuard
-    from hil.config.training import load_training
+    from hil.config.training import CheckpointTable, load_training
     from hil.control.session import open_session
 
     output = Output(as_json)
@@ -41,6 +56,9 @@ def train(
     loaded = load_training(training)
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed})
+    if checkpoint_every is not None:
+        often = CheckpointTable(every=checkpoint_every)
+        loaded = loaded.model_copy(update={"checkpoint": often})
     with (
         StopGuard() as guard,
         open_session(
@@ -50,20 +68,39 @@ def train(
         guard.watch(session.backends.values())
         output.backend(session.backend_name, session.identity)
         warn_of_calibration(session)
-        note = ""
-        with progress("training", guard.check) as report:
-
-            def epoch_done(kind: str, fields: dict[str, Any]) -> None:
-                nonlocal note
-                if kind == "epoch":
-                    note = f"epoch {fields['epoch'] + 1}, test {fields['test_accuracy']:.1%}"
-
+        say_of_chip(session, output)
+        with watched(output, guard) as observers:
             trained = session.train(
-                loaded, level=level, on_event=epoch_done,
-                on_progress=lambda done, total: report(done, total, note),
-                on_stage=lambda stage: report(0, None, stage),
-                started=lambda folder: output.say(f"run: {folder}"),
+                loaded, level=level, on_event=observers.on_event,
+                on_progress=observers.on_progress, on_stage=observers.on_stage,
+                started=observers.started,
             )  # fmt: skip
+    print_training(output, trained)
+
+
+@contextmanager
+def watched(output: Output, guard: StopGuard) -> Iterator[Observers]:
+    """Show the progress of a training while the ``with`` block runs."""
+    from hil.cli.progress import progress
+    from hil.control.running import Observers
+
+    note = ""
+    with progress("training", guard.check) as report:
+
+        def epoch_done(kind: str, fields: dict[str, Any]) -> None:
+            nonlocal note
+            if kind == "epoch":
+                note = f"epoch {fields['epoch'] + 1}, test {fields['test_accuracy']:.1%}"
+
+        yield Observers(
+            on_progress=lambda done, total: report(done, total, note), on_event=epoch_done,
+            on_stage=lambda stage: report(0, None, stage),
+            started=lambda folder: output.say(f"run: {folder}"),
+        )  # fmt: skip
+
+
+def print_training(output: Output, trained: TrainReport) -> None:
+    """Print what a training gave."""
     result = trained.result
     history = result.history
     output.table(
