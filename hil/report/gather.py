@@ -118,7 +118,7 @@ def _curves(
     found = pulse_curves.ltp_ltd(outcome)
     if found is not None:
         content.ltp_ltd = {"": found}
-    elif rows.trains is not None and (not outcome or not kind):
+    elif rows.trains is not None and kind in ("", "ltp-ltd"):
         for layer in rows.maps:
             own = pulse_curves.ltp_ltd_from_trains(rows.trains, layer)
             if own is not None:

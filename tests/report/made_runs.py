@@ -49,7 +49,7 @@ PROTOCOLS = {
     "iv": 'kind = "iv-sweep"\nsample = 2\nthere_and_back = true\n',
     "retention": 'kind = "retention"\nsample = 5\npotentiate_pulses = 9\ntimes = ["1 s", "9 s"]\n',
     "endurance": 'kind = "endurance"\nsample = 5\ncycles = 30\npulses = 4\n',
-    "disturb": 'kind = "half-select-disturb"\naggressor = [2, 1]\npulses = 20\nread_every = 10\n',
+    "disturb": 'kind = "half-select-disturb"\naggressor = [2, 1]\npulses = 50\nread_every = 10\n',
     "pulse-map": 'kind = "pulse-map"\nsample = 2\npulses = 3\n',
     "verify": 'kind = "write-verify"\n',
 }
@@ -108,8 +108,8 @@ def crash(run: Path) -> Path:
     return run
 
 
-def empty_run(root: Path, **changes) -> RunFolder:
+def empty_run(root: Path, name: str = "hand made", **changes) -> RunFolder:
     """Return a run to record into that seals nothing."""
     arguments = {"kind": "run", "backend": "bench", "simulated": False,
                  "policy": CommitPolicy(seal_running=False, seal_share=0.0), **changes}  # fmt: skip
-    return RunFolder.create(root, changes.pop("name", "hand made"), **arguments)
+    return RunFolder.create(root, name, **arguments)

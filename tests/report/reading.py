@@ -23,13 +23,14 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
         self.rows: list[list[str]] = []
-        self._in_cell = False
+        self._in_cell = self._in_style = False
         self.source = path.read_text(encoding="utf-8")
         self.feed(self.source)
         self.close()
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        self._in_style = tag == "style"
         if tag == "tr":
             self.rows.append([])
         if tag in ("td", "th"):
@@ -41,7 +42,8 @@ class Page(HTMLParser):
             self._in_cell = False
 
     def handle_data(self, data):
-        self.texts.append(data)
+        if not self._in_style:
+            self.texts.append(data)
         if self._in_cell:
             self.rows[-1][-1] += data
 

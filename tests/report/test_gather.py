@@ -184,7 +184,8 @@ def test_the_first_and_the_last_conductance_of_a_device_stay_apart(tmp_path):
         for _ in range(2):  # a second batch must not change what came first
             folder.pulses({
                 "op": 1, "phase": Phase.PROGRAM, "row": [3, 3, 0], "col": [1, 1, 0],
-                "v": [1, 1, -1], "width": 1e-3, "count": [2, 3, 4], "g0": [nan, 5.0, nan], "g1": [4.0, 6.0, nan],
+                "v": [1, 1, -1], "width": 1e-3, "count": [2, 3, 4],
+                "g0": [nan, 5.0, nan], "g1": [4.0, 6.0, nan],
             })  # fmt: skip
             folder.barrier()
     maps = device_rows(open_recorded(folder.path)).maps[0]

@@ -12,6 +12,7 @@ from hil.report.curves import PulseMap
 from hil.report.devices import DeviceMaps, Floats
 from hil.report.figures.style import (
     INK,
+    NOT_KNOWN,
     ONE_COLUMN,
     TWO_COLUMNS,
     Canvas,
@@ -24,7 +25,6 @@ from hil.report.figures.style import (
 from hil.report.maps import ArrayMaps
 
 _MAP = "viridis"
-_NONE = "#E6E6E6"  # cells of which nothing is known
 
 
 def conductance_maps(maps: ArrayMaps) -> Drawing:
@@ -131,7 +131,7 @@ def _maps(canvas: Canvas, maps: ArrayMaps) -> None:
 def array_image(ax: Axes, values: Floats, **options: Any) -> Any:
     """Draw a map of an array into its axes and return the image; NaN is grey."""
     image = ax.imshow(values, interpolation="nearest", aspect="auto", **options)
-    image.cmap.set_bad(_NONE)
+    ax.set_facecolor(NOT_KNOWN)  # shows through where a value is NaN
     ax.set(xlabel="column", ylabel="row")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, integer=True))

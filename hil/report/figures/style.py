@@ -28,6 +28,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, GREY, INK = (
 )  # fmt: skip
 COLOURS: Final = (BLUE, ORANGE, GREEN, PINK, SKY, "#E69F00", INK)
 
+NOT_KNOWN: Final = "#E6E6E6"  #: where a map has no value
+
 #: Settings of matplotlib while figures are made and saved.
 STYLE: Final[Any] = {
     "font.family": "sans-serif",

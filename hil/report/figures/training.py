@@ -12,6 +12,7 @@ from hil.report.figures.style import (
     COLOURS,
     GREY,
     INK,
+    NOT_KNOWN,
     ONE_COLUMN,
     TWO_COLUMNS,
     Canvas,
@@ -79,7 +80,8 @@ def _learning(canvas: Canvas, curves: Sequence[LearningCurve]) -> None:
     last = max(int(c.epoch[-1]) for c in curves)
     for ax in (accuracy, pulses):
         _epochs(ax, last)
-        ax.legend()
+        if ax.get_lines():
+            ax.legend()
 
 
 def _epochs(ax: Axes, last: int) -> None:
@@ -93,7 +95,7 @@ def _confusion(canvas: Canvas, matrix: Confusion) -> None:
     (ax,) = panels(canvas, 1)
     n = len(matrix.counts)
     image = ax.imshow(100 * matrix.shares, cmap="Blues", vmin=0, vmax=100, aspect="equal")
-    image.cmap.set_bad("#E6E6E6")
+    ax.set_facecolor(NOT_KNOWN)  # shows through where a class has no samples
     if n <= _MOST_CLASSES_WRITTEN:
         for (i, j), number in np.ndenumerate(matrix.counts):
             if number:
