@@ -19,7 +19,7 @@ from hil.limits import SafetyLimits
 from hil.measurement import MeasurementBlock
 from hil.operating import OperatingPoint
 from hil.pairs import PairMap
-from hil.program import Programme, PulseBlock
+from hil.program import FloatArray, Programme, PulseBlock
 
 #: Arrays and numbers that a procedure returns, units in the names.
 Outcome: TypeAlias = Mapping[str, Any]
@@ -64,6 +64,13 @@ class Procedure(ABC):
     def notes(self, context: ArrayContext) -> list[str]:
         """Return what was chosen for this array where the protocol leaves it open, and why."""
         return []
+
+    def targets_siemens(self, context: ArrayContext) -> FloatArray | None:
+        """Return (n_rows, n_cols) siemens that devices are brought to, NaN where none is.
+
+        None for a procedure that aims at no conductances, or not at ones known beforehand.
+        """
+        return None
 
     def programme(self, context: ArrayContext) -> Programme:
         """Return the static programme; ProtocolError for an adaptive procedure."""

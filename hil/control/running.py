@@ -19,6 +19,7 @@ from hil.control.checkpointing import (
     TrainingCheckpoints,
     restorable,
 )
+from hil.control.course import note_plan, noting_progress
 from hil.control.dryrun import Exposure, check_and_count
 from hil.control.recorder import Recorder
 from hil.control.reports import RunReport, TrainReport
@@ -116,6 +117,7 @@ def run_protocol(
     )  # fmt: skip
 
     def begun(path: Path) -> None:
+        note_plan(folder, seconds, procedure.targets_siemens(context))
         if started is not None:
             started(path, seconds)
 
@@ -237,7 +239,8 @@ def drive_training(
             _note_exchanges(network.layers, folder)
         files = begin.files(folder, session.backends)
         result = train(
-            training, dataset, network, on_progress=observers.on_progress, on_event=event,
+            training, dataset, network, on_event=event,
+            on_progress=noting_progress(folder, observers.on_progress, "samples"),
             on_stage=observers.on_stage, resume=begin.state, reread=not simulated,
             checkpoints=TrainingCheckpoints(files, training.checkpoint, dataset),
         )  # fmt: skip

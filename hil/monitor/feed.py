@@ -249,7 +249,7 @@ class Feed:
     def _load_checkpoint(self, event: dict[str, Any]) -> None:
         """Load a checkpoint that concerns devices; others are left alone."""
         for checkpoint in noted_checkpoints(self.path, [event]):
-            if not checkpoint.name.startswith(("outcome", "ledger", "state-")):
+            if not checkpoint.name.startswith(("targets", "outcome", "ledger", "state-")):
                 continue
             try:
                 arrays = checkpoint.load()
@@ -275,6 +275,9 @@ class Feed:
                 devices = self.array(self._only, (known.shape[0], known.shape[1]))
                 devices.take_outcome(arrays)
                 devices.is_ahead = self.behind
+            elif name == "targets" and "target_siemens" in arrays:
+                n_rows, n_cols = arrays["target_siemens"].shape
+                self.array(self._only, (n_rows, n_cols)).take_outcome(arrays)
             for array, tables in _ledgers_in(name, arrays).items():
                 n_rows, n_cols = tables["g_last_siemens"].shape
                 devices = self.array(array or self._only, (n_rows, n_cols))

@@ -17,7 +17,7 @@ from hil.errors import ConfigError, ProtocolError
 from hil.operating import Inhibit
 from hil.phases.schemes import check_scheme
 from hil.procedure import ArrayContext, Procedure, Steps
-from hil.program import Programme
+from hil.program import FloatArray, Programme
 from hil_protocols.fields import CellChoice, NegativeVolt, PositiveVolt, Wait, Width
 from hil_protocols.plan import Plan
 from hil_protocols.selection import Cells, Together, all_cells, listed_cells, sampled_cells
@@ -70,6 +70,10 @@ class ProtocolTable(Table):
     def notes(self, context: ArrayContext) -> list[str]:
         """Return what was chosen where the file leaves it open, and why."""
         return []
+
+    def targets_siemens(self, context: ArrayContext) -> FloatArray | None:
+        """Return (n_rows, n_cols) siemens, NaN where none; None without targets of its own."""
+        return None
 
 
 class CellTable(ProtocolTable):
@@ -170,6 +174,11 @@ class FileProcedure(Procedure):
         """Return what was chosen for this array where the file leaves it open, and why."""
         with self.source.located():
             return self.table.notes(self.table.for_array(context))
+
+    def targets_siemens(self, context: ArrayContext) -> FloatArray | None:
+        """Return (n_rows, n_cols) siemens, NaN where none; None without targets of its own."""
+        with self.source.located():
+            return self.table.targets_siemens(self.table.for_array(context))
 
     def _static(self, context: ArrayContext) -> Plan:
         # The check of a programme and its run follow each other: compile once for both.

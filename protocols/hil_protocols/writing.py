@@ -12,6 +12,7 @@ from hil.operating import Inhibit
 from hil.phases.forming import Forming, form
 from hil.phases.verify import Strategy, WriteVerify, write_verify
 from hil.procedure import ArrayContext, Steps
+from hil.program import FloatArray
 from hil_protocols.base import CellTable, ProtocolTable, field_error, window
 from hil_protocols.fields import (
     FilledArray,
@@ -95,9 +96,13 @@ class WriteVerifyFile(CellTable, VerifyTable):
 
     def start(self, context: ArrayContext) -> Steps:
         """Check the targets and return the steps."""
-        geometry = context.geometry
         cells = self.chosen(context)
-        targets = np.full(geometry.shape, np.nan)
+        targets = self.targets_siemens(context)
+        return write_verify(context, targets, cells.mask(context.geometry.shape), self.settings())
+
+    def targets_siemens(self, context: ArrayContext) -> FloatArray:
+        """Return (n_rows, n_cols) siemens; ProtocolError when they do not fit the array."""
+        geometry = context.geometry
         if self.target_map is not None:
             shape = len(self.target_map), len(self.target_map[0])
             if shape != geometry.shape or len({len(row) for row in self.target_map}) != 1:
@@ -106,14 +111,15 @@ class WriteVerifyFile(CellTable, VerifyTable):
                     f"has {shape[0]} rows of {sorted({len(r) for r in self.target_map})} values, "
                     f"the array is {geometry.n_rows} x {geometry.n_cols}",
                 )
-            targets = np.array(self.target_map)
-        else:
-            low, high = (0.0, 0.0)
-            if isinstance(self.targets, Targets):
-                low, high = window(context, "targets")
-            values = siemens(self.targets, low, high)
-            targets[cells.rows, cells.cols] = values[np.arange(len(cells)) % values.size]
-        return write_verify(context, targets, cells.mask(geometry.shape), self.settings())
+            return np.array(self.target_map)
+        low, high = (0.0, 0.0)
+        if isinstance(self.targets, Targets):
+            low, high = window(context, "targets")
+        values = siemens(self.targets, low, high)
+        cells = self.chosen(context)
+        targets = np.full(geometry.shape, np.nan)
+        targets[cells.rows, cells.cols] = values[np.arange(len(cells)) % values.size]
+        return targets
 
 
 class FormingFile(CellTable):

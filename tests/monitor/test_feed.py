@@ -132,6 +132,20 @@ def test_a_ledger_gives_the_pulses_that_were_not_recorded_one_by_one(tmp_path):
     np.testing.assert_array_equal(devices.g_siemens, g)
 
 
+def test_the_error_is_known_while_devices_are_brought_to_their_targets(tmp_path):
+    targets = np.full((16, 16), 20e-6)
+    targets[0] = np.nan
+    with start(tmp_path, n=16) as folder:
+        folder.checkpoint("targets", target_siemens=targets)
+        Pulses(folder, 16).append(600)
+        folder.barrier()
+        feed = followed(folder.path)
+        view = cells_view(feed.arrays["main"], feed)
+    expected = targets.astype(np.float32)
+    np.testing.assert_array_equal(unpacked(view["target"], "<f4", (16, 16)), expected)
+    assert not feed.arrays["main"].is_ahead
+
+
 def test_the_state_of_a_training_brings_the_maps_of_its_arrays(tmp_path):
     tables = {
         "g_last_siemens": np.full((16, 16), 4e-6), "selected_plus": np.full((16, 16), 9, np.uint32),
