@@ -243,8 +243,17 @@ class PulseGenerator(ScpiSource):
         """Return the steps on the instrument's grids; nothing is sent."""
         return {c: t.delivered for c, t in self._lowered(programs).items()}
 
-    def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
-        """Return two or three messages per channel and three for start, done and errors."""
+    def check_start(self, programs: Mapping[str, ChannelSteps], sync: SyncPlan) -> None:
+        """Refuse a line that there is not, and to be paced by one."""
+        if sync.role is not SyncRole.SOFTWARE and (sync.line != "EXT" or sync.each_pulse):
+            what = f"not {sync.line!r}" if sync.line != "EXT" else "not every pulse"
+            raise LimitError("trigger line", 0, 1, "", where=self.name,
+                             note=f"EXT starts a whole run, {what}")  # fmt: skip
+
+    def estimate(
+        self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
+    ) -> RunEstimate:
+        """Return what sets the channels up and asks for errors, then start, done and errors."""
         trains = self._lowered(programs)
         messages = sum(1 if t.codes is None else self.waveform_messages for t in trains.values())
         kinds = ", ".join(
@@ -252,7 +261,9 @@ class PulseGenerator(ScpiSource):
             for c, t in trains.items()
         )
         steps = next(iter(programs.values()))
-        return RunEstimate(messages + 4, steps.duration_s + 20e-3, True, kinds)
+        return RunEstimate(
+            messages + 1 + self._common_messages(sync), steps.duration_s + 20e-3, True, kinds
+        )
 
     def load(
         self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
@@ -260,9 +271,7 @@ class PulseGenerator(ScpiSource):
         """Set every channel up for its train; errors are polled here too."""
         trains = self._lowered(programs)
         sync = sync or SOFTWARE_START
-        if sync.role is not SyncRole.SOFTWARE and (sync.line != "EXT" or sync.each_pulse):
-            raise LimitError("trigger line", 0, 1, "", where=self.name,
-                             note=f"EXT starts a whole run, not {sync.line!r}")  # fmt: skip
+        self.check_start(programs, sync)
         for channel, train in trains.items():
             self._train_commands(channel, train, sync)
         self.check_errors(self._last)

@@ -40,21 +40,10 @@ if TYPE_CHECKING:
     from hil_drivers.transport.session import Session
 
 __all__ = [
-    "ChannelCapabilities",
-    "ChannelReadings",
-    "ChannelSteps",
-    "Delivered",
-    "Identity",
-    "Instrument",
-    "NoSettings",
-    "RunEstimate",
-    "SourceInstrument",
-    "SpotReading",
-    "SwitchMatrix",
-    "SyncPlan",
+    "ChannelCapabilities", "ChannelReadings", "ChannelSteps", "Delivered", "Identity", "Instrument",
+    "NoSettings", "RunEstimate", "SourceInstrument", "SpotReading", "SwitchMatrix", "SyncPlan",
     "SyncRole",
-]
-
+]  # fmt: skip
 
 #: Bit of the standard event status register (IEEE 488.2, 11.5.1.1.1).
 POWER_ON: Final = 128
@@ -203,9 +192,6 @@ class SourceInstrument(Instrument):
     not named stay off (floating where ``can_float``). Nothing is driven before ``start``.
     """
 
-    #: Messages of a run besides those of ``estimate`` when it waits for a trigger line.
-    follower_messages: ClassVar[int] = 0
-
     @abstractmethod
     def channel_capabilities(self, channel: str) -> ChannelCapabilities:
         """Return what the channel of the model found can do (widest limits before ``open``)."""
@@ -218,9 +204,23 @@ class SourceInstrument(Instrument):
             LimitError: outside the channel's capabilities, or the list is too long.
         """
 
+    def check_start(self, programs: Mapping[str, ChannelSteps], sync: SyncPlan) -> None:
+        """Refuse what :meth:`load` would refuse about a common start; nothing is sent.
+
+        An instrument without trigger lines need not write it: :meth:`load` refuses them.
+
+        Raises:
+            LimitError: no such trigger line, or it cannot pace every pulse of these programs.
+        """
+
     @abstractmethod
-    def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
-        """Return transactions and time of the run, for the preview; nothing is sent."""
+    def estimate(
+        self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
+    ) -> RunEstimate:
+        """Return transactions and time of the run, for the preview; nothing is sent.
+
+        ``sync`` is given where several instruments start together.
+        """
 
     @abstractmethod
     def load(

@@ -37,6 +37,7 @@ from hil_drivers.transport.blocks import parse_numbers, readings
 GROUP: Final = 100
 #: Apertures in power line cycles.
 _NPLC: Final = (0.01, 10.0)
+_GRID_S: Final = 1e-3  # widths and periods
 #: Level resolution as a share of the source range.
 _LEVEL_STEP: Final = 2.5e-5
 
@@ -75,7 +76,9 @@ class ListSource(ScpiSource):
     """One channel, ``1``, that sources and measures every point of a list.
 
     Nothing paces a point: it lasts its delay, its measurement and a little more, so that widths are
-    multiples of 1 ms and a run that starts with other instruments is best triggered pulse by pulse.
+    multiples of 1 ms. As a follower that a line paces it leaves out a part of every gap, so that it
+    waits when the next trigger comes. 2 % error of its times is a planning value: nothing is
+    specified for all three together.
     """
 
     Settings = MeterSettings
@@ -83,6 +86,7 @@ class ListSource(ScpiSource):
     run_points: ClassVar[int]  #: points of one run, the list begun again
     shortest_point_s: ClassVar[float]
     least_delay_s: ClassVar[float] = 0.0
+    clock_error: ClassVar[float] = 0.02
     trigger_lines: ClassVar[int]  #: lines are numbered from 1
     limited_bit: ClassVar[int]  #: bit of a reading's status that says that the limit was reached
 
@@ -138,7 +142,7 @@ class ListSource(ScpiSource):
         ranges_v, ranges_a = self._ranges()
         return ChannelCapabilities(
             level_v=Range(-ranges_v[-1], ranges_v[-1], _LEVEL_STEP * ranges_v[0]),
-            width_s=Range(self.shortest_point_s, 2.0, 1e-3),
+            width_s=Range(self.shortest_point_s, 2.0, _GRID_S),
             compliance_a=Range(self.least_limit * ranges_a[0], ranges_a[-1]),
             sense_a=Range(-ranges_a[-1], ranges_a[-1], ranges_a[0] / self.counts_a),
             ranges_v=ranges_v,
@@ -150,6 +154,7 @@ class ListSource(ScpiSource):
             overhead_s=self.overhead_s,
             counts_a=self.counts_a,
             overrange_a=self.overrange_a,
+            clock_error=self.clock_error,
         )
 
     # -- lowering --------------------------------------------------------------------------
@@ -165,7 +170,7 @@ class ListSource(ScpiSource):
         range_v = can.range_for_v(float(np.abs(steps.level_v).max()))
         d = quantise(steps, can, f"{self.name}.1", level_resolution_v=_LEVEL_STEP * range_v)
         grid = grid_lists(
-            {"1": d}, grid_s=1e-3, shortest_unit_s=self.shortest_point_s,
+            {"1": self._listed(d, sync)}, grid_s=_GRID_S, shortest_unit_s=self.shortest_point_s,
             longest_list=self.list_points, most_points=self.run_points, name=self.name,
         )["1"]  # fmt: skip
         aperture = self._aperture_s(steps.aperture_s, grid.unit_s)
@@ -174,6 +179,34 @@ class ListSource(ScpiSource):
         return ListRun(replace(d, aperture_s=aperture), grid, range_v,
                        round(max(self.least_delay_s, delay), 6), triggers, per_trigger,
                        sync)  # fmt: skip
+
+    def _listed(self, d: Delivered, sync: SyncPlan) -> Delivered:
+        """Return what the list holds: all, or for a paced follower no more of a gap than it must.
+
+        Raises:
+            LimitError: periods differ, or the gap is too short to be back before the next trigger.
+        """
+        if not sync.each_pulse:
+            return d
+        odd = np.flatnonzero(~np.isclose(d.period_s, d.period_s[0], rtol=RELATIVE, atol=0.0))
+        if odd.size:
+            raise LimitError(
+                "period_s", float(d.period_s[odd[0]]), float(d.period_s[0]), "s",
+                step=int(odd[0]), where=self.name,
+                note="a line that paces every pulse needs one period in a run",
+            )  # fmt: skip
+        if sync.role is not SyncRole.FOLLOWER:
+            return d
+        widths = np.round(d.width_s[(d.level_v != 0.0) | d.measure] / _GRID_S).astype(np.int64)
+        longest, divisor = int(widths.max(initial=0)), int(np.gcd.reduce(widths))
+        room = math.floor(float(d.period_s[0]) / _GRID_S * (1 - 2 * self.clock_error)) - longest
+        shortest = math.ceil(self.shortest_point_s / _GRID_S * (1 - RELATIVE))
+        for unit in range(room, shortest - 1, -1):
+            if divisor % unit == 0:
+                return replace(d, period_s=np.full_like(d.period_s, (longest + unit) * _GRID_S))
+        gap_s = float(d.period_s[0]) - longest * _GRID_S
+        raise LimitError("gap_s", gap_s, self.shortest_point_s, "s", where=self.name,
+                         note="a point of 0 V has to end before the next trigger")  # fmt: skip
 
     def _aperture_s(self, asked: float | None, unit_s: float) -> float:
         lowest, highest = (nplc / self._line_hz for nplc in _NPLC)
@@ -197,13 +230,6 @@ class ListSource(ScpiSource):
             )  # fmt: skip
         if not sync.each_pulse:
             return 1, grid.n_points
-        odd = np.flatnonzero(~np.isclose(d.period_s, d.period_s[0], rtol=RELATIVE, atol=0.0))
-        if odd.size:
-            raise LimitError(
-                "period_s", float(d.period_s[odd[0]]), float(d.period_s[0]), "s",
-                step=int(odd[0]), where=self.name,
-                note="a line that paces every pulse needs one period in a run",
-            )  # fmt: skip
         pulses = int(d.repeat.sum())
         return pulses, grid.n_points // pulses
 
@@ -213,13 +239,20 @@ class ListSource(ScpiSource):
         """Return the steps on the instrument's grids; nothing is sent."""
         return {"1": self._lowered(programs).delivered}
 
-    def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
+    def check_start(self, programs: Mapping[str, ChannelSteps], sync: SyncPlan) -> None:
+        """Refuse a line that there is not, and to be paced by one that comes too early."""
+        self._lowered(programs, sync)
+
+    def estimate(
+        self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
+    ) -> RunEstimate:
         """Return the messages of load, start, done, errors and readings."""
-        run = self._lowered(programs)
+        run = self._lowered(programs, sync or SOFTWARE_START)
         can = self.channel_capabilities("1")
         steps = next(iter(programs.values()))
         note = f"{run.grid.n_points} list points of {run.grid.unit_s:g} s, not paced"
-        return RunEstimate(3 + len(self._run_messages(run)) + bool(steps.n_readings),
+        messages = self._common_messages(sync) + len(self._run_messages(run))
+        return RunEstimate(messages + bool(steps.n_readings),
                            steps.duration_s + can.overhead_s, True, note)  # fmt: skip
 
     def load(

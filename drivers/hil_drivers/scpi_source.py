@@ -16,6 +16,7 @@ from hil_drivers.steps import (
     ChannelSteps,
     Delivered,
     SpotReading,
+    SyncPlan,
     SyncRole,
 )
 from hil_drivers.transport.blocks import parse_numbers
@@ -48,6 +49,14 @@ class ScpiSource(SourceInstrument):
     @abstractmethod
     def _end_commands(self) -> Sequence[str]:
         """Wait for the end of the run inside the instrument, then levels 0 V and outputs off."""
+
+    @staticmethod
+    def _common_messages(sync: SyncPlan | None) -> int:
+        """Return the messages of starting and ending a run: start, outputs off, errors.
+
+        A follower is asked besides whether it waits, and told apart to switch off.
+        """
+        return 5 if sync is not None and sync.role is SyncRole.FOLLOWER else 3
 
     def errors(self) -> list[InstrumentError]:
         """Return and remove the entries of the error queue."""

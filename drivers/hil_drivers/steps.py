@@ -67,6 +67,7 @@ class ChannelCapabilities:
         counts_a: counts of a measuring range's full scale; resolution = full scale / counts.
         overrange_a: what a measuring range reads, as a share of its full scale.
         single_precision: readings are sent as 32-bit floats.
+        clock_error: by which share pulses may come early or late; 50 ppm is a planning value.
     """
 
     level_v: Range
@@ -87,6 +88,7 @@ class ChannelCapabilities:
     counts_a: float = math.inf
     overrange_a: float = 1.0
     single_precision: bool = False
+    clock_error: float = 50e-6
 
     def resolution_a(self, range_a: float) -> float:
         """Return the smallest difference in amperes that a measuring range shows."""

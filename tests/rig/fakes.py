@@ -193,7 +193,7 @@ class FakeSource(SourceInstrument):
             for c, p in programs.items()
         }  # fmt: skip
 
-    def estimate(self, programs):
+    def estimate(self, programs, sync=None):
         first = next(iter(programs.values()))
         return RunEstimate(3, first.duration_s, True)
 

@@ -81,7 +81,8 @@ def through(rig: RigBackend, ways: Mapping[int, int]) -> Iterator[None]:
     narrowed = Wiring(wiring.geometry, wiring.channels, wiring.direct, reach, wiring.crosspoints)
     kept = rig.wiring, rig.router, rig.builder, rig.calibration, rig.shapes, rig._jobs
     rig.wiring, rig.router = narrowed, Router(narrowed, rig.rack.triggers)
-    rig.builder = RunBuilder(narrowed, rig.builder.limits, rig.builder.g_max_siemens)
+    rig.builder = RunBuilder(narrowed, rig.builder.limits, rig.rack.check_start,
+                             rig.builder.g_max_siemens)  # fmt: skip
     rig.calibration = None
     # What was planned with all ways open is no plan for these, nor the other way round.
     rig.shapes = Shapes(narrowed)

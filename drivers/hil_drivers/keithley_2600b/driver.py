@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
 
 import numpy as np
@@ -27,7 +26,7 @@ from hil_drivers.steps import (
     SpotReading,
     SyncPlan,
     SyncRole,
-)
+)  # fmt: skip
 from hil_drivers.transport.blocks import readings
 from hil_drivers.transport.session import SHORT_TIMEOUT_S, Session
 from hil_drivers.tsp import poll_errors, printed, printed_numbers, script
@@ -52,26 +51,6 @@ class Settings(Table):
     period_lists: bool = True
 
 
-@dataclass(eq=False)
-class _Lowered:
-    """Programs and what was found for them: a train is the same on every device of an array."""
-
-    programs: Mapping[str, ChannelSteps]
-    model: str
-    line_hz: float
-    delivered: Mapping[str, Delivered]
-    plans: dict[SyncPlan, lowering.Plan] = field(default_factory=dict)
-    n_segments: int | None = None
-
-    def fits(self, programs: Mapping[str, ChannelSteps], model: str, line_hz: float) -> bool:
-        """Return whether it is what these programs give on this model."""
-        return (
-            (model, line_hz) == (self.model, self.line_hz)
-            and list(programs) == list(self.programs)
-            and all(steps.equals(self.programs[c]) for c, steps in programs.items())
-        )
-
-
 class Keithley2600B(SourceInstrument):
     """Keithley 2600A/2600B SourceMeter with TSP; whole pulse trains run inside the instrument.
 
@@ -85,12 +64,11 @@ class Keithley2600B(SourceInstrument):
     models: ClassVar[str] = r"26(0[124]|1[124]|3[456])[AB]"
     Settings = Settings
     notices_reset: ClassVar[bool] = True  # it loses its script
-    follower_messages: ClassVar[int] = 1  # armed and finished are asked for apart
 
     _line_hz = 50.0
     _run = 0
     _running = False
-    _lowered: tuple[_Lowered, ...] = ()
+    _lowered: tuple[lowering.Lowered, ...] = ()
     _plan: lowering.Plan | None = None
     _role = SyncRole.SOFTWARE
     _uploaded = ""  #: what the instrument holds, ready to be run again
@@ -189,18 +167,25 @@ class Keithley2600B(SourceInstrument):
         """Return the steps on the instrument's grids; nothing is sent."""
         return self._known(programs).delivered
 
-    def _known(self, programs: Mapping[str, ChannelSteps]) -> _Lowered:
+    def _known(self, programs: Mapping[str, ChannelSteps]) -> lowering.Lowered:
         """Return what was found for equal programs before; the last few are kept."""
         for known in self._lowered:
             if known.fits(programs, self.model, self._line_hz):
                 return known
         delivered = lowering.deliver(programs, self.model, self._line_hz, self.name)
-        found = _Lowered(dict(programs), self.model, self._line_hz, delivered)
+        found = lowering.Lowered(dict(programs), self.model, self._line_hz, delivered)
         self._lowered = (found, *self._lowered[: _KEPT - 1])
         return found
 
-    def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
-        """Return one message, which the readings answer; pulses and set-up of the segments."""
+    def check_start(self, programs: Mapping[str, ChannelSteps], sync: SyncPlan) -> None:
+        """Refuse a line that there is not, and what needs more than one sweep."""
+        lowering.starting(self._known(programs).delivered, sync, self.model, self.name,
+                          same_period=self._same_period)  # fmt: skip
+
+    def estimate(
+        self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
+    ) -> RunEstimate:
+        """Return one message, which the readings answer; a follower says first that it waits."""
         known = self._known(programs)
         if known.n_segments is None:
             known.n_segments = len(lowering.plan_segments(
@@ -208,7 +193,8 @@ class Keithley2600B(SourceInstrument):
         steps = next(iter(programs.values()))
         run_s = steps.duration_s + models.SEGMENT_S * known.n_segments
         note = f"{steps.n_pulses} pulses in {known.n_segments} sweeps"
-        return RunEstimate(1, run_s, True, note)
+        follows = sync is not None and sync.role is SyncRole.FOLLOWER
+        return RunEstimate(1 + follows, run_s, True, note)
 
     def load(
         self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None

@@ -16,7 +16,7 @@ not measured, and lists are used one delay per trigger only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -65,6 +65,26 @@ class Plan:
     segments: tuple[Segment, ...]
     taken: Mapping[str, BoolArray]
     message: str
+
+
+@dataclass(eq=False)
+class Lowered:
+    """Programs and what was found for them: a train is the same on every device of an array."""
+
+    programs: Mapping[str, ChannelSteps]
+    model: str
+    line_hz: float
+    delivered: Mapping[str, Delivered]
+    plans: dict[SyncPlan, Plan] = field(default_factory=dict)
+    n_segments: int | None = None
+
+    def fits(self, programs: Mapping[str, ChannelSteps], model: str, line_hz: float) -> bool:
+        """Return whether it is what these programs give on this model."""
+        return (
+            (model, line_hz) == (self.model, self.line_hz)
+            and list(programs) == list(self.programs)
+            and all(steps.equals(self.programs[c]) for c, steps in programs.items())
+        )
 
 
 def deliver(
@@ -188,12 +208,7 @@ def lower(
     Raises:
         LimitError: outside what the model can do, or a common start that needs one segment.
     """
-    parts = plan_segments(delivered, sync, same_period=same_period)
-    line = _line(sync, model, name)
-    if sync.role is not SyncRole.SOFTWARE and len(parts) > 1:
-        raise LimitError("segments", len(parts), 1, "", step=parts[1].first, where=name,
-                         note="a run with a common trigger cannot mix held and pulsed levels, nor "
-                         "measured pulses and pulses too short to be measured")  # fmt: skip
+    parts, line = starting(delivered, sync, model, name, same_period=same_period)
     lines = [
         f"hil_begin({lua_list([repr_lua(c) for c in delivered])},{len(parts)})",
         f'hil_sync("{sync.role.value}",{line},{lua_bool(sync.each_pulse)})',
@@ -222,6 +237,22 @@ def lower(
         lines.append(f"hil_segment({part.first + 1},{part.last + 1},{','.join(flags)})")
     taken = {c: _taken(d, parts, c) for c, d in delivered.items()}
     return Plan(delivered, parts, taken, "\n".join(lines))
+
+
+def starting(
+    delivered: Mapping[str, Delivered], sync: SyncPlan, model: str, name: str, *, same_period: bool
+) -> tuple[tuple[Segment, ...], int]:
+    """Return the segments and the number of the trigger line, 0 = none.
+
+    Raises:
+        LimitError: no such line, or a common start that needs one segment.
+    """
+    parts = plan_segments(delivered, sync, same_period=same_period)
+    if sync.role is not SyncRole.SOFTWARE and len(parts) > 1:
+        raise LimitError("segments", len(parts), 1, "", step=parts[1].first, where=name,
+                         note="a run with a common trigger cannot mix held and pulsed levels, nor "
+                         "measured pulses and pulses too short to be measured")  # fmt: skip
+    return parts, _line(sync, model, name)
 
 
 def plan_segments(

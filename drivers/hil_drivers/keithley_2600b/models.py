@@ -4,7 +4,8 @@ Ranges: 2600S-901-01 table 6-1 and 2600BS-901-01 rev. F p. 2-44. Smallest limit 
 rev. B p. 5. Buffers: more than 140 000 readings without time stamps and source values. Timers: 8,
 delay lists with a mean of at least 50 us (2601B-PULSE-901-01A p. 11-359). Shortest programmable
 pulse 100 us with 1 us resolution (data sheet, pulse characteristics). A measurement has to begin
-its aperture and 60 us before the end of its pulse (vendor's KE26XXB_Pulsed_Sweep).
+its aperture and 60 us before the end of its pulse (vendor's KE26XXB_Pulsed_Sweep). Clock: 100 ppm
+(time stamps, SPEC-2602B rev. B p. 11).
 """
 
 from __future__ import annotations
@@ -84,4 +85,5 @@ def capabilities(model: str, line_hz: float) -> ChannelCapabilities:
         counts_a=COUNTS_A,
         overrange_a=1.02,
         single_precision=True,
+        clock_error=100e-6,
     )

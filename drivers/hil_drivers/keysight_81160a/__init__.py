@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, cast
 
 from hil.errors import LimitError
 from hil_drivers.generators import LoadSettings, PulseGenerator, Train
 from hil_drivers.lowering import number
-from hil_drivers.steps import SyncPlan, SyncRole
+from hil_drivers.steps import ChannelSteps, SyncPlan, SyncRole
 from hil_drivers.transport.session import SHORT_TIMEOUT_S
 
 __all__ = ["Keysight81160A"]
@@ -58,12 +58,16 @@ class Keysight81160A(PulseGenerator):
     def _off(self) -> Sequence[str]:
         return [f":OUTP{c} OFF" for c in self.channels]
 
-    def _train_commands(self, channel: str, train: Train, sync: SyncPlan) -> None:
-        c, d = channel, train.delivered
+    def check_start(self, programs: Mapping[str, ChannelSteps], sync: SyncPlan) -> None:
+        """Refuse to be the master, besides lines that there are not."""
+        super().check_start(programs, sync)
         if sync.role is SyncRole.MASTER:
-            raise LimitError("trigger lines", 1, 0, "", where=f"{self.name}.{c}",
+            raise LimitError("trigger lines", 1, 0, "", where=self.name,
                              note="its trigger output follows every pulse; let another "
                              "instrument be the master")  # fmt: skip
+
+    def _train_commands(self, channel: str, train: Train, sync: SyncPlan) -> None:
+        c, d = channel, train.delivered
         arm = [f":ARM:SOUR{c} MAN"]
         if sync.role is SyncRole.FOLLOWER:
             # Trigger lines are pulled low: their pulses begin with the falling edge.

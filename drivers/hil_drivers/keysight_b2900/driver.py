@@ -125,27 +125,45 @@ class KeysightB2900(ScpiSource):
         plan = lowering.lower(programs, self.model, self.name)
         return {c: p.delivered for c, p in plan.items()}
 
-    def estimate(self, programs: Mapping[str, ChannelSteps]) -> RunEstimate:
+    def check_start(self, programs: Mapping[str, ChannelSteps], sync: SyncPlan) -> None:
+        """Refuse a line that there is not, and to be paced by one."""
+        line = sync.line
+        if sync.role is SyncRole.SOFTWARE:
+            return
+        if sync.each_pulse or not line.startswith("EXT") or not line[3:].isdigit():
+            what = "not every pulse" if sync.each_pulse else f"not {line!r}"
+            raise LimitError("trigger line", 0, 14, "", where=self.name,
+                             note=f"EXT1 … EXT14 start a whole run, {what}")  # fmt: skip
+        if not 1 <= int(line[3:]) <= 14:
+            raise LimitError("trigger line", int(line[3:]), 14, "", where=self.name)
+
+    def estimate(
+        self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
+    ) -> RunEstimate:
         """Return four messages (load, start, done, errors) and one per measured channel."""
         plan = lowering.lower(programs, self.model, self.name)
         first = next(iter(plan.values()))
         measured = sum(bool(p.delivered.measure.any()) for p in plan.values())
         steps = next(iter(programs.values()))
         note = f"{first.grid.n_points} list points of {first.grid.unit_s:g} s"
-        return RunEstimate(4 + measured, steps.duration_s + 15e-3, True, note)
+        return RunEstimate(
+            1 + self._common_messages(sync) + measured, steps.duration_s + 15e-3, True, note
+        )
 
     def load(
         self, programs: Mapping[str, ChannelSteps], sync: SyncPlan | None = None
     ) -> Mapping[str, Delivered]:
         """Send lists, shapes and triggers of all channels in one message."""
         plan = lowering.lower(programs, self.model, self.name)
+        sync = sync or SOFTWARE_START
+        self.check_start(programs, sync)
         commands: list[str] = []
         for c, p in plan.items():
-            commands += self._channel(c, p) + self._arm(c, sync or SOFTWARE_START)
+            commands += self._channel(c, p) + self._arm(c, sync)
         self._send(*commands)
         self._plan = plan
         self._note_duration(next(iter(plan.values())).delivered)
-        self._sync = sync or SOFTWARE_START
+        self._sync = sync
         return {c: p.delivered for c, p in plan.items()}
 
     def _channel(self, c: str, p: lowering.ChannelPlan) -> list[str]:
@@ -176,11 +194,6 @@ class KeysightB2900(ScpiSource):
         if sync.role is SyncRole.SOFTWARE:
             return [f":ARM{c}:ALL:SOUR AINT", *quiet]
         line = sync.line
-        if sync.each_pulse or not line.startswith("EXT") or not line[3:].isdigit():
-            raise LimitError("trigger line", 0, 14, "", where=self.name,
-                             note=f"EXT1 … EXT14 start a whole run, not {line!r}")  # fmt: skip
-        if not 1 <= int(line[3:]) <= 14:
-            raise LimitError("trigger line", int(line[3:]), 14, "", where=self.name)
         if sync.role is SyncRole.FOLLOWER:
             return [f":SOUR:DIG:{line}:FUNC TINP", f":ARM{c}:ALL:SOUR {line}", *quiet]
         return [f":SOUR:DIG:{line}:FUNC TOUT", f":ARM{c}:ALL:SOUR AINT",

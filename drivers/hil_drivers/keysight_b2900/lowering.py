@@ -45,7 +45,10 @@ def channels(model: str) -> tuple[str, ...]:
 
 
 def capabilities(model: str) -> ChannelCapabilities:
-    """Return the limits of a channel (B2900A SCPI reference, tables 2-4, 2-5; data sheet)."""
+    """Return the limits of a channel (B2900A SCPI reference, tables 2-4, 2-5).
+
+    The clock has 50 ppm (data sheet, timer and triggering).
+    """
     ranges_a = RANGES_A["1" if model[3] == "0" else "2"]
     return ChannelCapabilities(
         level_v=Range(-200.0, 200.0, 1e-6 if model[3] == "0" else 1e-7),
@@ -61,6 +64,7 @@ def capabilities(model: str) -> ChannelCapabilities:
         overhead_s=15e-3,
         counts_a=1e6,
         overrange_a=1.05,
+        clock_error=50e-6,
     )
 
 

@@ -97,7 +97,7 @@ class RigBackend(Backend):
         self.shapes = Shapes(self.wiring)
         self._jobs = Jobs(self.shapes)
         self.builder = RunBuilder(
-            self.wiring, self._limits, self._g_max_siemens,
+            self.wiring, self._limits, self.rack.check_start, self._g_max_siemens,
             None if self.calibration is None else self.calibration.sources,
         )  # fmt: skip
         self._port = np.unique(
@@ -201,7 +201,6 @@ class RigBackend(Backend):
         for stage, stage_runs in zip(plan.stages, runs, strict=True):
             lines_of = self._lines_of(stage.channel_of_line)
             for run in stage_runs:
-                self.rack.sync(run)
                 for name, channels in self.rack.delivered(run).items():
                     named = {f"{name}.{c}": d for c, d in channels.items()}
                     deliver(lowered.block, run, named, lines_of, self.builder.sources, level, width)
@@ -231,7 +230,7 @@ class RigBackend(Backend):
 
     def _prepare(self, block: PulseBlock) -> PulseBlock:
         self._job = self.job(block)
-        for note in self._job.lowered.notes:
+        for note in self._job.notes:
             self.strategies[note] = self.strategies.get(note, 0) + 1
         return self._job.delivered
 

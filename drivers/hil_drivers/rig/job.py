@@ -39,6 +39,12 @@ class Job:
     delivered: PulseBlock
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to suit the wiring and the instruments, each once."""
+        of_runs = (run.note for runs in self.runs for run in runs)
+        return tuple(n for n in dict.fromkeys((*self.lowered.notes, *of_runs)) if n)
+
+    @property
     def n_runs(self) -> int:
         """Starts of the instruments."""
         return sum(len(r) for r in self.runs)

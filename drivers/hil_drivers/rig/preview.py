@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hil.program import Phase, PulseBlock
-from hil_drivers.instrument import SyncRole
 from hil_drivers.rig.job import Job
 from hil_drivers.router.wiring import Crosspoint
 
@@ -68,7 +67,7 @@ def _add(rig: RigBackend, job: Job, out: Totals) -> None:
     out.stages += len(job.plan.stages)
     out.moves += job.plan.moves
     out.runs += job.n_runs
-    for note in job.lowered.notes:
+    for note in job.notes:
         out.notes[note] = out.notes.get(note, 0) + 1
     before = rig.wiring.closures(job.plan.before)
     for stage, runs in zip(job.plan.stages, job.runs, strict=True):
@@ -79,11 +78,9 @@ def _add(rig: RigBackend, job: Job, out: Totals) -> None:
             slowest, roles = 0.0, rig.rack.sync(run)
             for name, programs in run.programs.items():
                 source = rig.rack.sources[name]
-                estimate = source.estimate(programs)
+                estimate = source.estimate(programs, roles[name])
                 slowest = max(slowest, estimate.duration_s)
                 _send(rig, name, estimate.transactions, out)
-                if roles[name].role is SyncRole.FOLLOWER:
-                    _send(rig, name, source.follower_messages, out)
                 if not estimate.batched:
                     out.unbatched[name] = out.unbatched.get(name, 0) + run.n_pulses
             out.run_s += slowest

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hil.errors import LimitError
 from hil.program import LineState, PulseBlock
 from hil_drivers.instrument import ChannelCapabilities, ChannelSteps
+from hil_drivers.rig import pacing
 from hil_drivers.router.demand import line_limits
 from hil_drivers.router.plan import Stage
 from hil_drivers.router.wiring import Wiring
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from hil_drivers.calibration.table import SourceCorrection
 
 _KEPT = 16  # different steps of a channel that are remembered
-_DRIFT = 1e-4  # relative, that two instruments' clocks may differ by (50 ppm each)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +35,7 @@ class Run:
         programs: instrument -> channel -> what it does.
         sensed: channel ``instrument.channel`` -> line that it measures.
         paced: a trigger line has to pace every pulse, or clocks drift apart.
+        note: what was done about clocks that drift apart, empty when nothing had to be.
     """
 
     steps: NDArray[np.int64]
@@ -42,7 +43,8 @@ class Run:
     repeat: NDArray[np.int64]
     programs: Mapping[str, Mapping[str, ChannelSteps]]
     sensed: Mapping[str, NDArray[np.int64]]
-    paced: bool
+    paced: bool = False
+    note: str = ""
 
     @property
     def n_pulses(self) -> int:
@@ -77,6 +79,7 @@ class RunBuilder:
     Args:
         wiring: lines and channels.
         limits: channel capabilities as ``instrument.channel``.
+        check_start: raises LimitError when instruments cannot begin a run together.
         g_max_siemens: largest conductance of a device, from which a measuring range is chosen when
             the block names none; 0 = not known, the range then follows the limit.
         sources: corrections of the channels' sources, from a calibration.
@@ -86,10 +89,12 @@ class RunBuilder:
         self,
         wiring: Wiring,
         limits: Mapping[str, ChannelCapabilities],
+        check_start: Callable[[Run], object],
         g_max_siemens: float = 0.0,
         sources: Mapping[str, SourceCorrection] | None = None,
     ) -> None:
         self.wiring, self.limits, self.g_max_siemens = wiring, limits, g_max_siemens
+        self.check_start = check_start
         self.sources = dict(sources or {})
         self._built: tuple[ChannelSteps, ...] = ()
         self._last: tuple[PulseBlock, NDArray[np.float64] | None] | None = None
@@ -98,7 +103,8 @@ class RunBuilder:
         """Yield the runs of one stage, in order.
 
         Raises:
-            LimitError: the aperture does not fit, or a driven line is sensed in a part of a step.
+            LimitError: the aperture does not fit, a driven line is sensed in a part of a step, or
+                instruments that have to begin together cannot.
         """
         steps = np.arange(stage.start, stage.stop)
         steps = steps[block.repeat[steps] > 0]
@@ -108,7 +114,10 @@ class RunBuilder:
         period = self._period(block, steps, channels)
         columns = {c: self._column(block, steps, lines_of[c]) for c in channels}
         names = {c: self.wiring.channels[c].name for c in channels}
-        for at, first, repeat in self._chunks(block, steps, channels, columns):
+        share = pacing.drift({name: self.limits[name] for name in names.values()})
+        apart_s = pacing.allowed_s(block.step_width_s[steps], period)
+
+        def run(at: NDArray[np.int64], first: NDArray[np.int64], repeat: NDArray[np.int64]) -> Run:
             run_steps = steps[at]
             programs: dict[str, dict[str, ChannelSteps]] = {}
             sensed: dict[str, NDArray[np.int64]] = {}
@@ -129,10 +138,37 @@ class RunBuilder:
                 programs.setdefault(instrument, {})[channel] = self._shared(steps_of)
                 if measure.any():
                     sensed[names[c]] = column.line[at]
-            total_s = float((repeat * period[at]).sum())
-            shortest_s = float(block.step_width_s[run_steps].min(initial=math.inf))
-            yield Run(run_steps, first, repeat, programs, sensed,
-                      len(programs) > 1 and total_s * _DRIFT > shortest_s / 10)  # fmt: skip
+            return Run(run_steps, first, repeat, programs, sensed)
+
+        for at, first, repeat in self._chunks(block, steps, channels, columns):
+            if pacing.together(share, period[at], repeat, apart_s[at]):
+                yield self._started(run(at, first, repeat))
+                continue
+            for k in pacing.same_period(period[at]):
+                # Each stretch of one period may be paced by a trigger for every pulse.
+                some, begin, times = at[k], first[k], repeat[k]
+                whole = run(some, begin, times)
+                names_of = " and ".join(whole.programs)
+                if pacing.together(share, period[some], times, apart_s[some]):
+                    yield self._started(whole)
+                    continue
+                try:
+                    yield self._started(replace(whole, paced=True, note=(
+                        f"{names_of}: every pulse waits for the trigger line, since their clocks "
+                        f"may differ by {share:.2g}")))  # fmt: skip
+                except LimitError as refused:
+                    note = (f"{names_of}: short runs, since their clocks may differ by {share:.2g} "
+                            f"and a trigger for every pulse cannot be had ({refused})")  # fmt: skip
+                else:
+                    continue
+                for j, start, n in pacing.cut(share, period[some], begin, times, apart_s[some]):
+                    yield self._started(replace(run(some[j], start, n), note=note))
+
+    def _started(self, run: Run) -> Run:
+        """Return the run, which its instruments can begin together."""
+        if len(run.programs) > 1:
+            self.check_start(run)
+        return run
 
     def _watched(
         self, channel: str, width_s: NDArray[np.float64], repeat: NDArray[np.int64]
@@ -267,12 +303,12 @@ class RunBuilder:
         room, room_read = most, readings
         for k, step in enumerate(steps):
             if several and start and bool(measured[k] != measured[k - 1]):
-                yield _triple(start)
+                yield pacing.triple(start)
                 start, room, room_read = [], most, readings
             left, done = int(block.repeat[step]), 0
             while left:
                 if room <= 0 or (measured[k] and room_read <= 0):
-                    yield _triple(start)
+                    yield pacing.triple(start)
                     start, room, room_read = [], most, readings
                 take = left if free else min(left, room)
                 if measured[k]:
@@ -282,14 +318,7 @@ class RunBuilder:
                 room -= 1 if free else take
                 left, done = left - take, done + take
         if start:
-            yield _triple(start)
-
-
-def _triple(
-    rows: list[tuple[int, int, int]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    at, first, repeat = np.array(rows, dtype=np.int64).T
-    return at, first, repeat
+            yield pacing.triple(start)
 
 
 def _aperture(

@@ -6,19 +6,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from hil.errors import BackendError, HilError, LinkError, ReadbackError
-from hil_drivers.instrument import (
-    ChannelReadings,
-    Delivered,
-    Identity,
-    Instrument,
-    SourceInstrument,
-    SyncPlan,
-)
+from hil_drivers.instrument import Delivered, Instrument, SourceInstrument, SyncPlan
 from hil_drivers.rig.channels import matrices, sources
 from hil_drivers.rig.outofband import switch_off
 from hil_drivers.rig.programs import Run
 from hil_drivers.rig.starting import sync_plans
 from hil_drivers.router.wiring import Crosspoint
+from hil_drivers.steps import ChannelReadings, Identity
 from hil_drivers.transport.exclusive import InstrumentLocks
 from hil_drivers.transport.session import Session
 
@@ -182,6 +176,11 @@ class Rack:
     def sync(self, run: Run) -> dict[str, SyncPlan]:
         """Return each instrument's part in a common start; BackendError without trigger lines."""
         return sync_plans(run, self.triggers)
+
+    def check_start(self, run: Run) -> None:
+        """Raise LimitError when an instrument cannot begin a run as planned; nothing is sent."""
+        for name, plan in self.sync(run).items():
+            self.sources[name].check_start(run.programs[name], plan)
 
     def delivered(self, run: Run) -> dict[str, Mapping[str, Delivered]]:
         """Return what the run would deliver, by instrument; nothing is sent."""
