@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -77,18 +77,27 @@ class StopGuard:
 
 
 @contextmanager
-def interruptible(consequence: str) -> Iterator[None]:
+def interruptible(consequence: str) -> Iterator[Callable[[], None]]:
     """Let the first signal end the ``with`` block as RunInterrupted, which says ``consequence``.
 
-    For commands that drive nothing in this process.
+    For commands that drive nothing in this process. The block gets a function to call now and then:
+    it stops the block when the signal's own exception was lost, as in a callback from C code or in
+    an import of pandas.
     """
+    stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
         raise KeyboardInterrupt
+
+    def check() -> None:
+        if stopped:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
-        yield
+        yield check
     except KeyboardInterrupt as exc:
         raise RunInterrupted(f"stopped; {consequence}") from exc
     finally:

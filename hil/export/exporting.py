@@ -11,6 +11,7 @@ from typing import Final, Literal, cast, get_args
 from hil.errors import ConfigError
 from hil.export.files import new_file, refuse_existing
 from hil.export.outcome import outcome_of
+from hil.export.rows import Check
 from hil.record.reader import Run
 from hil.record.schema import TableName
 
@@ -48,6 +49,7 @@ def export_run(
     *,
     table: str | None = None,
     force: bool = False,
+    check: Check = lambda: None,
 ) -> Exported:
     """Export a run, or one of its tables, to new files.
 
@@ -60,6 +62,7 @@ def export_run(
         table: ``reads``, ``pulses``, ``ops``, or ``origin`` for one row per pulse (CSV only); None
             = all tables that have rows.
         force: replace files that exist.
+        check: called between pieces of rows; may raise to end the export.
 
     Raises:
         ConfigError: no such format or table.
@@ -75,8 +78,8 @@ def export_run(
     form = cast(Format, to)
     target = _target(run, form, path, table)
     if form in _ONE_TABLE:
-        return _one_file_per_table(run, form, target, table, force)
-    return _one_file(run, form, target, table, force)
+        return _one_file_per_table(run, form, target, table, force, check)
+    return _one_file(run, form, target, table, force, check)
 
 
 def _target(run: Run, to: Format, path: str | Path | None, table: str | None) -> Path:
@@ -87,7 +90,9 @@ def _target(run: Run, to: Format, path: str | Path | None, table: str | None) ->
     return Path(path) / name if Path(path).is_dir() else Path(path)
 
 
-def _one_file(run: Run, to: Format, target: Path, table: str | None, force: bool) -> Exported:
+def _one_file(
+    run: Run, to: Format, target: Path, table: str | None, force: bool, check: Check
+) -> Exported:
     chosen = [t for t in get_args(TableName) if table in (None, t)]
     outcome, left_out = outcome_of(run)
     rows: Mapping[TableName, int]
@@ -95,12 +100,12 @@ def _one_file(run: Run, to: Format, target: Path, table: str | None, force: bool
         if to == "mat":
             from hil.export.matlab import write_mat
 
-            rows = write_mat(partial, run, chosen, outcome)
+            rows = write_mat(partial, run, chosen, outcome, check)
         else:
             from hil.export.hdf5 import write_hdf5
 
             rows = write_hdf5(
-                partial, run, chosen, outcome, flat=table is not None, netcdf=to == "netcdf"
+                partial, run, chosen, outcome, check, flat=table is not None, netcdf=to == "netcdf"
             )
     left_out += _other_tables(run, chosen) + _files(run, {"outcome.npz"} if outcome else set())
     return Exported(
@@ -109,7 +114,7 @@ def _one_file(run: Run, to: Format, target: Path, table: str | None, force: bool
 
 
 def _one_file_per_table(
-    run: Run, to: Format, target: Path, table: str | None, force: bool
+    run: Run, to: Format, target: Path, table: str | None, force: bool, check: Check
 ) -> Exported:
     names = _with_rows(run) if table is None else [table]
     targets = [
@@ -122,7 +127,9 @@ def _one_file_per_table(
     rows = {}
     with ExitStack() as stack:  # the files get their names when all of them are written
         for name, file in zip(names, targets, strict=True):
-            rows[name] = _write_table(stack.enter_context(new_file(file, force)), run, to, name)
+            rows[name] = _write_table(
+                stack.enter_context(new_file(file, force)), run, to, name, check
+            )
         for name, file, describing in zip(names, targets, beside, strict=False):
             partial = stack.enter_context(new_file(describing, force))
             partial.write_bytes(_describe_table(file, run, name))
@@ -133,14 +140,14 @@ def _one_file_per_table(
     )
 
 
-def _write_table(path: Path, run: Run, to: Format, table: str) -> int:
+def _write_table(path: Path, run: Run, to: Format, table: str, check: Check) -> int:
     from hil.export.origin import write_origin
     from hil.export.parquet import write_parquet
     from hil.export.text import write_csv
 
     if table == "origin":
-        return write_origin(path, run)
-    return (write_csv if to == "csv" else write_parquet)(path, run, cast(TableName, table))
+        return write_origin(path, run, check)
+    return (write_csv if to == "csv" else write_parquet)(path, run, cast(TableName, table), check)
 
 
 def _describe_table(path: Path, run: Run, table: str) -> bytes:

@@ -6,7 +6,7 @@ is known of the run as a whole is in the group ``run``, what its protocol gave i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hil.errors import StoreError
 from hil.export.files import PatientFile
 from hil.export.outcome import unit_of
-from hil.export.rows import pieces
+from hil.export.rows import Check, pieces
 from hil.record.jsonable import to_json
 from hil.record.labelled import (
     DIMENSIONS,
@@ -38,6 +38,7 @@ def write_hdf5(
     run: Run,
     tables: Sequence[TableName],
     outcome: Mapping[str, NDArray[Any]],
+    check: Check,
     *,
     flat: bool = False,
     netcdf: bool = False,
@@ -56,12 +57,17 @@ def write_hdf5(
     except ImportError as exc:
         raise StoreError("h5py is not installed; pip install 'synapse-hil[export]'") from exc
     with PatientFile(path, "w+") as disk:
+
+        def check_all() -> None:
+            disk.check()
+            check()
+
         try:
             with h5py.File(disk, "w", track_order=True) as file:
                 if netcdf:
                     versions = f"h5py={h5py.__version__},hdf5={h5py.version.hdf5_version}"
                     file.attrs["_NCProperties"] = f"version=2,{versions}"
-                return _write_all(file, run, tables, outcome, flat, disk.check)
+                return _write_all(file, run, tables, outcome, flat, check_all)
         finally:
             disk.check()
 
@@ -72,7 +78,7 @@ def _write_all(
     tables: Sequence[TableName],
     outcome: Mapping[str, NDArray[Any]],
     flat: bool,
-    check: Callable[[], None],
+    check: Check,
 ) -> dict[TableName, int]:
     rows = {}
     for table in tables:
@@ -87,7 +93,7 @@ def _write_all(
     return rows
 
 
-def _write_table(group: Any, run: Run, table: TableName, check: Callable[[], None]) -> int:
+def _write_table(group: Any, run: Run, table: TableName, check: Check) -> int:
     columns = TABLES[table]
     variables = [
         group.create_dataset(
@@ -102,13 +108,12 @@ def _write_table(group: Any, run: Run, table: TableName, check: Callable[[], Non
             missing = UNKNOWN if variable.dtype.kind == "i" else np.nan
             variable.attrs["_FillValue"] = variable.dtype.type(missing)
     n_rows = 0
-    for part in pieces(run, table, _CHUNK_ROWS):
+    for part in pieces(run, table, _CHUNK_ROWS, check):
         last = n_rows + part.num_rows
         for column, variable in zip(columns, variables, strict=True):
             variable.resize((last,))
             variable[n_rows:last] = stored_values(column, part[column.name])
         n_rows = last
-        check()
     dimension = DIMENSIONS[table]
     named = dict(zip((c.name for c in columns), variables, strict=True))
     scale = named.pop(dimension, None)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hil.errors import StoreError
 from hil.export.outcome import unit_of
+from hil.export.rows import Check
 from hil.record.jsonable import to_json
 from hil.record.labelled import UNKNOWN, run_attributes, stored_dtype, stored_values
 from hil.record.reader import Run
@@ -21,7 +22,11 @@ _LARGEST: Final = 2**31 - 2**16
 
 
 def write_mat(
-    path: Path, run: Run, tables: Sequence[TableName], outcome: Mapping[str, NDArray[Any]]
+    path: Path,
+    run: Run,
+    tables: Sequence[TableName],
+    outcome: Mapping[str, NDArray[Any]],
+    check: Check,
 ) -> dict[TableName, int]:
     """Write tables, outcome and manifest as structs; return the number of rows per table.
 
@@ -34,7 +39,7 @@ def write_mat(
     """
     from scipy.io import savemat
 
-    structs: dict[str, Any] = {table: _columns(run, table) for table in tables}
+    structs: dict[str, Any] = {table: _columns(run, table, check) for table in tables}
     rows = {table: next(iter(structs[table].values())).size for table in tables}
     structs["units"] = {t: {c.name: c.unit or "1" for c in TABLES[t]} for t in tables}
     structs["meanings"] = {t: {c.name: c.meaning for c in TABLES[t]} for t in tables}
@@ -64,12 +69,13 @@ def write_mat(
     return rows
 
 
-def _columns(run: Run, table: TableName) -> dict[str, NDArray[Any]]:
+def _columns(run: Run, table: TableName, check: Check) -> dict[str, NDArray[Any]]:
     layout = TABLES[table]
     per_row = sum(stored_dtype(c).itemsize for c in layout)
     parts: list[list[NDArray[Any]]] = [[] for _ in layout]
     n_rows = 0
     for batch in run.batches(table):
+        check()
         n_rows += batch.num_rows
         if n_rows * per_row > _LARGEST:
             raise StoreError(

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.export.rows import pieces
+from hil.export.rows import Check, pieces
 from hil.export.text import describe, write_rows
-from hil.record.labelled import run_attributes
+from hil.record.labelled import null_of, numpy_of, run_attributes
 from hil.record.reader import Run
 
 _PIECE_ROWS: Final = 1 << 16
@@ -51,7 +51,7 @@ COLUMNS: Final = (
 )
 
 
-def write_origin(path: Path, run: Run) -> int:
+def write_origin(path: Path, run: Run, check: Check) -> int:
     """Write one row per pulse of the run and return how many those are."""
     import pyarrow as pa
 
@@ -61,7 +61,7 @@ def write_origin(path: Path, run: Run) -> int:
     heads = [[c.name for c in COLUMNS], [c.unit for c in COLUMNS], comments]
     types: dict[str, Any] = {c.name: c.type for c in COLUMNS}
     schema = pa.schema(types)
-    return write_rows(path, heads, schema, _tables(run, schema))
+    return write_rows(path, heads, schema, _tables(run, schema, check))
 
 
 def describe_origin(path: Path, run: Run) -> bytes:
@@ -79,14 +79,15 @@ def describe_origin(path: Path, run: Run) -> bytes:
     return describe(path, run, more)
 
 
-def _tables(run: Run, schema: Any) -> Iterator[Any]:
+def _tables(run: Run, schema: Any, check: Check) -> Iterator[Any]:
     phases = {code: name for name, code in run.manifest["phases"].items()}
     bits = {code: name for name, code in run.manifest["status_bits"].items()}
     done = PulseCounts()
-    for part in pieces(run, "pulses", _PIECE_ROWS):
+    for part in pieces(run, "pulses", _PIECE_ROWS, check):
         train = _Trains(part, done, phases, bits)
         for first in range(0, train.n_pulses, _PIECE_ROWS):
             yield train.rows(first, min(first + _PIECE_ROWS, train.n_pulses), schema)
+            check()
 
 
 class PulseCounts:
@@ -125,10 +126,7 @@ class _Trains:
         self, part: Any, done: PulseCounts, phases: dict[int, str], bits: dict[int, str]
     ) -> None:
         def column(name: str, null: float = 0) -> NDArray[Any]:
-            values = part[name]
-            values = values.fill_null(null) if values.null_count else values
-            array: NDArray[Any] = values.to_numpy()
-            return array
+            return numpy_of(part[name], null)
 
         self._count = column("count").astype(np.int64)
         self._end = np.cumsum(self._count)
@@ -144,7 +142,7 @@ class _Trains:
         self._first = {"Conductance before": column("g0", nan)}
         self._last = {"Conductance after": column("g1", nan), "Current": column("i_read")}
         self._before, self._executed = before, column("executed")
-        self._unknown = part["executed"].is_null().to_numpy()
+        self._unknown = null_of(part["executed"])
         self._texts = {
             "Phase": _named(column("phase"), lambda code: phases.get(code, str(code))),
             "Status": _named(column("status"), lambda code: status_text(code, bits)),
@@ -163,16 +161,15 @@ class _Trains:
             columns |= {name: np.where(at, v[train], np.nan) for name, v in of_some.items()}
         columns["Device pulse"] = self._before[train] + ordinal + 1
         columns["Pulse in train"] = ordinal + 1
-        columns["Ran"] = np.ma.masked_array(ordinal < self._executed[train], self._unknown[train])
+        columns["Ran"] = ordinal < self._executed[train]
         arrays = []
         for field in schema:
             if field.name in self._texts:
-                arrays.append(self._texts[field.name].take(pa.array(train)).cast(field.type))
+                arrays.append(self._texts[field.name].take(_arrow(train)).cast(field.type))
                 continue
-            values = columns[field.name]
-            mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
-            plain = pa.array(np.asarray(values), mask=mask, from_pandas=True)
-            arrays.append(plain.cast(field.type, safe=False))
+            values = columns[field.name].astype(np.dtype(str(field.type)))
+            null = self._unknown[train] if field.name == "Ran" else np.isnan(values)
+            arrays.append(_arrow(values, null))
         return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -181,8 +178,20 @@ def _named(codes: NDArray[Any], name: Callable[[int], str]) -> Any:
     import pyarrow as pa
 
     known, which = np.unique(codes, return_inverse=True)
-    names = [name(int(code)) for code in known]
-    return pa.DictionaryArray.from_arrays(which.astype(np.int32), pa.array(names))
+    names = [name(int(code)).encode() for code in known]
+    ends = np.cumsum([0, *map(len, names)]).astype(np.int32)
+    letters = pa.py_buffer(b"".join(names))
+    texts = pa.StringArray.from_buffers(len(names), pa.py_buffer(ends.data), letters)
+    return pa.DictionaryArray.from_arrays(_arrow(which.astype(np.int32)), texts)
+
+
+def _arrow(values: NDArray[Any], null: NDArray[np.bool_] | None = None) -> Any:
+    """Return ``values`` as an Arrow array; from buffers, because ``pa.array`` imports pandas."""
+    import pyarrow as pa
+
+    valid = None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little").data)
+    numbers = pa.py_buffer(np.ascontiguousarray(values).data)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, numbers])
 
 
 def status_text(code: int, bits: dict[int, str]) -> str:

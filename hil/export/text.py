@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from hil.export.rows import pieces
+from hil.export.rows import Check, pieces
 from hil.record.jsonable import to_json
 from hil.record.labelled import run_attributes
 from hil.record.reader import Run
@@ -26,13 +26,13 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
-def write_csv(path: Path, run: Run, table: TableName) -> int:
+def write_csv(path: Path, run: Run, table: TableName, check: Check) -> int:
     """Write a table below one head row such as ``v [V]``; return the number of rows.
 
     Null is empty; a number that is none is ``nan``.
     """
     heads = [f"{c.name} [{c.unit}]" if c.unit else c.name for c in TABLES[table]]
-    return write_rows(path, [heads], arrow_schema(table), pieces(run, table, _PIECE_ROWS))
+    return write_rows(path, [heads], arrow_schema(table), pieces(run, table, _PIECE_ROWS, check))
 
 
 def write_rows(

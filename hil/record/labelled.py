@@ -66,15 +66,32 @@ def stored_dtype(column: Column) -> np.dtype[Any]:
 
 def stored_values(column: Column, values: Any) -> NDArray[Any]:
     """Return an Arrow column as :func:`stored_dtype`; null is NaN, or -1 for whole numbers."""
-    if not column.nullable:
-        array: NDArray[Any] = values.to_numpy(zero_copy_only=False)
-        return array
     missing = UNKNOWN if column.dtype.kind == "u" else float("nan")
+    return numpy_of(values, missing).astype(stored_dtype(column), copy=False)
+
+
+def numpy_of(values: Any, null: float = 0) -> NDArray[Any]:
+    """Return Arrow numbers as NumPy's, with ``null`` in the place of null.
+
+    pyarrow's own ``to_numpy`` and ``fill_null`` import pandas, which takes longer than to export a
+    small run.
+    """
     import pyarrow as pa
 
-    stored = pa.from_numpy_dtype(stored_dtype(column))
-    filled: NDArray[Any] = values.cast(stored).fill_null(missing).to_numpy(zero_copy_only=False)
-    return filled
+    whole = values.combine_chunks() if hasattr(values, "combine_chunks") else values
+    buffers = [None, whole.buffers()[1]]
+    numbers = pa.Array.from_buffers(whole.type, len(whole), buffers, offset=whole.offset)
+    array: NDArray[Any] = np.from_dlpack(numbers)
+    if not whole.null_count:
+        return array
+    signed = array.astype(np.int64) if array.dtype.kind == "u" and null < 0 else array
+    return np.where(null_of(whole), signed.dtype.type(null), signed)
+
+
+def null_of(values: Any) -> NDArray[np.bool_]:
+    """Return where an Arrow column is null."""
+    null: NDArray[np.bool_] = numpy_of(values.is_null().cast("uint8")) != 0
+    return null
 
 
 def to_dataset(run: Run, table: TableName) -> xr.Dataset:

@@ -38,8 +38,8 @@ def export(
     output = Output(as_json)
     opened = open_run(run)
     output.say(f"run: {opened.manifest['name']}, {opened.status}")
-    with interruptible("no file is half written"):
-        done = export_run(opened, to, path, table=table, force=force)
+    with interruptible("no file is half written") as check:
+        done = export_run(opened, to, path, table=table, force=force, check=check)
     for name, rows in done.rows.items():
         output.say(f"{name}: {rows} rows")
     sizes = {file: file.stat().st_size for file in done.files}
