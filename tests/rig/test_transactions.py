@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from benches import STATIONS, on_bench, station_of
+from families import FAMILIES, QUICK
 from hil_drivers.rig.preview import totals
 from hil_drivers.transport.latency import message_s
 
@@ -148,3 +149,19 @@ def test_trains_on_other_devices_get_the_plan_that_they_would_get_alone():
                     getattr(job.delivered, column), getattr(alone.delivered, column)
                 )
             before = job.plan.after
+
+
+@pytest.mark.parametrize(("kind", "name"), [
+    pytest.param(kind, name, id=f"{kind}-{name}",
+                 marks=[] if kind in QUICK or name == "update" else [pytest.mark.slow])
+    for kind in FAMILIES for name in ("ltp-ltd", "update", "read-map")
+])  # fmt: skip
+def test_the_plan_counts_the_messages_of_every_family(kind, name, tmp_path):
+    """A follower is asked until it waits: on a slow computer once more than planned, or twice."""
+    family = FAMILIES[kind]
+    station = station_of(family.station(2, 2))
+    path = protocol(tmp_path, cells="[[0, 1]]", cycles=1, pulses=4) if name == "ltp-ltd" else name
+    with on_bench(station, options=family.options) as (rig, _), rig:
+        expected = planned(rig, station, path)
+        _, messages = run(rig, station, path)
+    assert expected.transactions <= messages <= expected.transactions * 1.02 + 1
