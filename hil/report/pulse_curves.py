@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hil.report.devices import Floats, Trains
 from hil.report.outcome import Ints, Outcome, cells_of, has
@@ -105,6 +107,22 @@ def ltp_ltd(outcome: Outcome) -> LtpLtd | None:
     return LtpLtd(grid, n_up, table, cells_of(outcome), erased)
 
 
+class _Segments(NamedTuple):
+    """Rows of one device with pulses of one sign, one after the other: a segment each.
+
+    ``of_row`` and ``within`` are per row: its segment, and the segment's pulses up to it; the rest
+    is per segment: device, sign, pulses, readings, whether it is the device's last.
+    """
+
+    of_row: Ints
+    within: Ints
+    device: Ints
+    up: NDArray[np.bool_]
+    pulses: Ints
+    readings: Ints
+    last: NDArray[np.bool_]
+
+
 def ltp_ltd_from_trains(trains: Trains, layer: int) -> LtpLtd | None:
     """Return the curves that the pulse rows of one layer hold; None where there are no cycles.
 
@@ -112,55 +130,72 @@ def ltp_ltd_from_trains(trains: Trains, layer: int) -> LtpLtd | None:
     depression train after it. A cycle that is not complete keeps what was read of it. Trains whose
     potentiation is of another length than most are no cycles of the same measurement.
     """
-    own = trains.device >> 32 == layer
-    device = trains.device[own]
-    order = np.argsort(device, kind="stable")
-    device, v = device[order], trains.v[own][order]
-    count = trains.count[own][order].astype(np.int64)
-    g0, g1 = trains.g0[own][order], trains.g1[own][order]
-    if not device.size or not (v > 0).any():
+    own = np.flatnonzero(trains.device >> 32 == layer)
+    order = own[np.argsort(trains.device[own], kind="stable")]
+    up, g0, g1 = trains.v[order] > 0, trains.g0[order], trains.g1[order]
+    segments = _segments(trains.device[order], up, trains.count[order].astype(np.int64), g1)
+    n_up, cycle = _cycles(segments)
+    if n_up == 0:
         return None
-    up = v > 0
-    new = np.ones(device.size, dtype=np.bool_)
-    new[1:] = (device[1:] != device[:-1]) | (up[1:] != up[:-1])
-    segment = np.cumsum(new) - 1
-    starts = np.flatnonzero(new)
-    done = np.cumsum(count)
-    within = done - (done[starts] - count[starts])[segment]
-    seg_up, seg_device = up[starts], device[starts]
-    seg_reads = np.bincount(segment, weights=~np.isnan(g1)).astype(np.int64)
-    seg_pulses = np.bincount(segment, weights=count).astype(np.int64)
-    last = np.ones(starts.size, dtype=np.bool_)
-    last[:-1] = seg_device[1:] != seg_device[:-1]
-    trained = seg_up & (seg_reads >= 2)
-    # The last train of a device may be cut short: it says how long trains are only where it is the
-    # only one.
-    counted = seg_pulses[trained & ~last] if (trained & ~last).any() else seg_pulses[trained]
-    if not counted.size:
-        return None
-    lengths, n_of = np.unique(counted, return_counts=True)
-    n_up = int(lengths[n_of == n_of.max()].max())
-    # A potentiation train of the usual length, or one that the run's end cut short.
-    good_up = trained & ((seg_pulses == n_up) | last & (seg_pulses < n_up))
-    good = good_up.copy()
-    follows = ~seg_up[1:] & good_up[:-1] & (seg_device[1:] == seg_device[:-1])
-    good[1:] |= follows & (seg_pulses[:-1] == n_up)
-    running = np.cumsum(good_up)
-    first_of = np.searchsorted(seg_device, seg_device, side="left")
-    cycle = running - (running - good_up)[first_of] - 1
-    cells, cell = np.unique(seg_device[good], return_inverse=True)
-    cell_of_segment = np.zeros(starts.size, dtype=np.int64)
-    cell_of_segment[good] = cell
-    read = good[segment] & ~np.isnan(g1)
-    x = np.where(up, within, n_up + within)
-    begins = new & good_up[segment] & ~np.isnan(g0)
-    grid, at = np.unique(np.concatenate([x[read], np.zeros(begins.sum(), dtype=np.int64)]),
-                         return_inverse=True)  # fmt: skip
-    table = np.full((int(cycle[good].max()) + 1, grid.size, cells.size), np.nan)
-    rows = np.concatenate([segment[read], segment[begins]])
-    table[cycle[rows], at, cell_of_segment[rows]] = np.concatenate([g1[read], g0[begins]])
+    good = cycle >= 0
+    cells, cell = np.unique(segments.device[good], return_inverse=True)
+    cell_of = np.zeros(good.size, dtype=np.int64)
+    cell_of[good] = cell
+    read = good[segments.of_row] & ~np.isnan(g1)
+    x = np.where(up, segments.within, n_up + segments.within)
+    first = np.ones(up.size, dtype=np.bool_)
+    first[1:] = segments.of_row[1:] != segments.of_row[:-1]
+    begins = first & up & good[segments.of_row] & ~np.isnan(g0)
+    grid, at = np.unique(
+        np.concatenate([x[read], np.zeros(begins.sum(), dtype=np.int64)]), return_inverse=True
+    )
+    table = np.full((int(cycle.max()) + 1, grid.size, cells.size), np.nan)
+    rows = np.concatenate([segments.of_row[read], segments.of_row[begins]])
+    table[cycle[rows], at, cell_of[rows]] = np.concatenate([g1[read], g0[begins]])
     where = np.stack([cells >> 16 & 0xFFFF, cells & 0xFFFF], axis=1)
     return LtpLtd(grid, n_up, table, where)
+
+
+def _segments(
+    device: Ints, up: NDArray[np.bool_], count: Ints, g1: NDArray[np.float32]
+) -> _Segments:
+    """Divide rows, sorted by device, where the device or the sign of the pulses changes."""
+    new = np.ones(device.size, dtype=np.bool_)
+    new[1:] = (device[1:] != device[:-1]) | (up[1:] != up[:-1])
+    of_row, starts = np.cumsum(new) - 1, np.flatnonzero(new)
+    done = np.cumsum(count)
+    within = done - (done[starts] - count[starts])[of_row]
+    last = np.ones(starts.size, dtype=np.bool_)
+    last[:-1] = device[starts][1:] != device[starts][:-1]
+    pulses, readings = (
+        np.bincount(of_row, weights=weights, minlength=starts.size).astype(np.int64)
+        for weights in (count, ~np.isnan(g1))
+    )
+    return _Segments(of_row, within, device[starts], up[starts], pulses, readings, last)
+
+
+def _cycles(found: _Segments) -> tuple[int, Ints]:
+    """Return the pulses of a potentiation train, and the cycle of every segment, -1 = of none.
+
+    No cycles at all are 0 pulses.
+    """
+    trained = found.up & (found.readings >= 2)
+    # The last train of a device may be cut short: it says how long trains are only where it is the
+    # only one.
+    counted = found.pulses[trained & ~found.last]
+    counted = counted if counted.size else found.pulses[trained]
+    if not counted.size:
+        return 0, np.full(found.up.size, -1)
+    lengths, n_of = np.unique(counted, return_counts=True)
+    n_up = int(lengths[n_of == n_of.max()].max())
+    good_up = trained & ((found.pulses == n_up) | found.last & (found.pulses < n_up))
+    good = good_up.copy()
+    same = found.device[1:] == found.device[:-1]
+    good[1:] |= ~found.up[1:] & same & good_up[:-1] & (found.pulses[:-1] == n_up)
+    running = np.cumsum(good_up)
+    first_of = np.searchsorted(found.device, found.device, side="left")
+    cycle = running - (running - good_up)[first_of] - 1
+    return n_up, np.where(good, cycle, -1)
 
 
 def history(trains: Trains, most: int = 6) -> History | None:

@@ -6,6 +6,7 @@ A report is most wanted when something went wrong. What cannot be read is a line
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from hil.errors import StoreError
 from hil.record import Run
+from hil.record.labelled import numpy_of
 from hil.report.text import mapping, number
 
 _PIECE_ROWS: Final = 1_000_000
@@ -146,4 +148,4 @@ def open_recorded(path: str | Path) -> Recorded:
 
 
 def _columns(table: Any) -> list[NDArray[Any]]:
-    return [column.to_numpy() for column in table.columns]
+    return [numpy_of(column, math.nan) for column in table.columns]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hil.record import Run
+from hil.record.labelled import numpy_of
 from hil.report import curves, pulse_curves
 from hil.report.learning import learning_curves
 from hil.report.recorded import Recorded
@@ -74,8 +75,7 @@ def trends(run: Run) -> list[Trend]:
 
 
 def _pulses_over_time(run: Run) -> list[Trend]:
-    t_ns = run.ops["t_ns"].to_numpy()
-    pulses = run.ops["n_pulses"].to_numpy()
+    t_ns, pulses = numpy_of(run.ops["t_ns"]), numpy_of(run.ops["n_pulses"])
     if t_ns.size < 2 or t_ns[-1] <= t_ns[0] or not pulses.any():
         return []
     per_bin, _ = np.histogram(t_ns, bins=WIDTH, weights=pulses)

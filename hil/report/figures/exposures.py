@@ -21,7 +21,6 @@ from hil.report.figures.style import (
     exact_factor,
     log_scale,
     panels,
-    powered,
 )
 from hil.report.maps import Exposure
 from hil.report.text import count
@@ -74,9 +73,6 @@ def _draw(canvas: Canvas, received: Exposure, across: int) -> None:
     for ax, ((name, unit), values) in zip(axes[1:], received.stress.items(), strict=False):
         values = values[np.isfinite(values) & (values > 0)]
         factor, prefixed = exact_factor(values, unit)
-        if unit == "V²·s":  # a prefix would be one of the volt
-            factor, power = powered(values)
-            prefixed = power + unit
         edges = histogram_edges(factor * values)
         ax.hist(factor * values, bins=edges.tolist(), histtype="stepfilled", lw=0.8,
                 facecolor=_faint(PINK), edgecolor=PINK)  # fmt: skip

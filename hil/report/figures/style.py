@@ -86,11 +86,11 @@ def exact_factor(values: ArrayLike, unit: str) -> tuple[float, str]:
 
 
 def powered(values: ArrayLike) -> tuple[float, str]:
-    """Return (factor, text) for quantities whose unit bears no prefix: ``10⁻⁶ `` or nothing."""
+    """Return (factor, power of ten) for what has no unit to bear a prefix; "" for 1."""
     factor, name = exact_factor(values, "·")
     if name == "·":
         return 1.0, ""
-    return factor, f"{power_of_ten(1.0 / factor)} "
+    return factor, power_of_ten(1.0 / factor)
 
 
 def log_scale(axis: Axis) -> None:

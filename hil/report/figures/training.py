@@ -18,9 +18,9 @@ from hil.report.figures.style import (
     Canvas,
     Drawing,
     bar,
-    exact_factor,
     framed,
     panels,
+    powered,
 )
 from hil.report.learning import Confusion, LearningCurve
 
@@ -65,9 +65,7 @@ def _learning(canvas: Canvas, curves: Sequence[LearningCurve]) -> None:
                           label="floating point")  # fmt: skip
     accuracy.set(xlabel="epoch", ylabel="test accuracy (%)")
     every = [v for c in curves for v in (c.write_pulses, c.refresh_pulses)]
-    factor, _ = exact_factor(np.concatenate(every), "")
-    kilo = {1.0: "", 1e-3: "10³ ", 1e-6: "10⁶ ", 1e-9: "10⁹ "}.get(factor, "")
-    factor = factor if kilo else 1.0
+    factor, power = powered(np.concatenate(every))
     for curve, colour in zip(curves, COLOURS, strict=False):
         of = f"{curve.method}, " if curve.method else ""
         for values, style, what in ((curve.write_pulses, "-", "update"),
@@ -75,8 +73,8 @@ def _learning(canvas: Canvas, curves: Sequence[LearningCurve]) -> None:
             if np.nan_to_num(values).any():
                 pulses.plot(curve.epoch, factor * values, color=colour, ls=style, marker="o",
                             label=f"{of}{what}")  # fmt: skip
-    pulses.set(xlabel="epoch", ylabel=f"pulses per epoch ({kilo}pulses)" if kilo
-               else "pulses per epoch", ylim=(0, None))  # fmt: skip
+    power = power and f" ({power})"
+    pulses.set(xlabel="epoch", ylabel=f"pulses per epoch{power}", ylim=(0, None))
     last = max(int(c.epoch[-1]) for c in curves)
     for ax in (accuracy, pulses):
         _epochs(ax, last)
