@@ -277,7 +277,7 @@ def _add_rows(
     if counted:
         notes.append(
             f"{run.path.name}: ended without its ledger; {counted} device pulses were counted from "
-            "its rows, half-selected ones are not known"
+            "its rows, half-selected ones and reads are not known"
         )
     if given > counted:
         notes.append(

@@ -20,6 +20,7 @@ from hil.program import PulseBlock
 
 if TYPE_CHECKING:
     from hil.record.reader import Run
+    from hil.record.schema import TableName
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,13 @@ def unread(n_readings: int, block: PulseBlock | None = None) -> MeasurementBlock
 
 def last_op(run: Run) -> int:
     """Return the largest id of an operation in a run, 0 without any."""
+    from hil.record.parts import TableReader
+
     last = max((int(e["op"]) for e in run.events if isinstance(e.get("op"), int)), default=0)
-    for table in ("ops", "pulses", "reads"):
-        for batch in run.batches(table):
-            ops = batch.column("op").to_numpy()
+    tables: tuple[TableName, ...] = ("ops", "pulses", "reads")
+    for table in tables:
+        for batch in TableReader(run.path, table, ("op",)).batches():  # undone rows, too
+            ops = batch.rows.column("op").to_numpy()
             last = max(last, int(ops.max(initial=0)))
     return last
 

@@ -15,6 +15,7 @@ from hil.record.files import LOCK
 from hil.record.leases import OpenLease, open_leases, unknown_devices
 from hil.record.parts import TableReader
 from hil.record.schema import FORMAT_VERSION, TABLES, TableName, arrow_schema
+from hil.record.undone import standing, standing_history, undone_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,7 +166,7 @@ class Run:
 
         history, problems = device_history(self.path, row, col, layer)
         self._problems += problems
-        return history
+        return standing_history(history, undone_rows(self.events, "pulses"))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -226,8 +227,9 @@ class Run:
     def batches(self, table: TableName) -> Iterator[Any]:
         """Yield the rows of ``table`` in order as pyarrow record batches.
 
-        At most one part of the run is in memory. What is damaged is left out and becomes one of the
-        :attr:`problems`, as in the tables.
+        At most one part of the run is in memory. Rows of simulated devices that were put back to a
+        checkpoint before them are left out (an event ``undone`` names them). What is damaged is
+        left out and becomes one of the :attr:`problems`, as in the tables.
 
         Raises:
             StoreError: no such table.
@@ -235,9 +237,10 @@ class Run:
         if table not in TABLES:
             raise StoreError(f"no table {table!r}; a run has {', '.join(TABLES)}")
         reader, readable = TableReader(self.path, table), 0
+        undone = undone_rows(self.events, table)
         for batch in reader.batches():
             readable += batch.rows.num_rows
-            yield batch.rows
+            yield from standing(batch.rows, batch.first, undone)
         self._problems += reader.problems
         noted = (self.stop or {}).get("rows", {}).get(table, 0)
         if self.stop is not None and noted != readable:
