@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.capabilities import Capabilities
-from hil.errors import BackendError, EnduranceError, HilError, RunInterrupted
+from hil.errors import BackendError, EnduranceError, HilError, RunInterrupted, SafetyTrip
 from hil.geometry import ArrayGeometry
 from hil.ledger import Ledger
-from hil.limits import LimitChecker, PulseBudget, SafetyLimits
+from hil.limits import ComplianceTrips, LimitChecker, PulseBudget, SafetyLimits
 from hil.measurement import MeasurementBlock
 from hil.program import Phase, PulseBlock
 
@@ -82,6 +82,7 @@ class Backend(ABC):
         self.ledger = Ledger(geometry)
         self.checker = LimitChecker(geometry, self.limits, capabilities)
         self._budget = PulseBudget(self.limits, self.ledger)
+        self.trips = ComplianceTrips(self.limits, geometry)  #: since it was opened
         self._epoch_ns = time.monotonic_ns()
         self._is_open = False
         self._running = False
@@ -152,6 +153,7 @@ class Backend(ABC):
             return
         self._epoch_ns = time.monotonic_ns()
         self._open()
+        self.trips.clear()
         self._is_open = True
         self._aborted = False
         self._stop.clear()
@@ -218,6 +220,7 @@ class Backend(ABC):
 
         Raises:
             BackendError: not open, aborted, or another stream is still running.
+            SafetyTrip: blocks before reached the current limit more often than is allowed.
             LimitError: a step is out of range; it was not driven.
         """
         self._require_ready()
@@ -259,8 +262,9 @@ class Backend(ABC):
             raise RunInterrupted("stopped on request, in the safe state")
         self.checker.check(block)
         try:
+            self.trips.check()
             self._budget.check_block(block)
-        except EnduranceError:
+        except (EnduranceError, SafetyTrip):
             self._safe_state()  # this is how a closed loop ends
             raise
         return self._one(block)
@@ -290,6 +294,7 @@ class Backend(ABC):
                 if self._stop.is_set():
                     self._honour_stop()
                     return
+                self.trips.check()
                 if not static:
                     self.checker.check(block, index)
                     self._budget.check_block(block, index)
@@ -297,6 +302,7 @@ class Backend(ABC):
                 readings = self._one(block)
                 cared_for = False
                 yield readings
+            self.trips.check()
             cared_for = True
         finally:
             self._running = False
@@ -320,6 +326,7 @@ class Backend(ABC):
             self._failed(block, prepared, exc)
             raise
         self.ledger.add(prepared)
+        self.trips.add(block, readings, self.tripped_steps)
         return readings
 
     def _failed(

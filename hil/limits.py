@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hil.capabilities import Capabilities, Range
-from hil.errors import EnduranceError, LimitError
+from hil.errors import EnduranceError, LimitError, SafetyTrip
 from hil.geometry import ArrayGeometry, PortLines
 from hil.ledger import Ledger, widths_2d
+from hil.measurement import MeasurementBlock, Status
 from hil.program import READING_PHASES, Phase, PulseBlock
 
 
@@ -36,6 +38,8 @@ class SafetyLimits:
         erase_v: voltage of the erase port of a three-terminal cell.
         energy_joule: bound V · I_compliance · t per pulse and line.
         pulses_per_device: selected write pulses per device over its life, see :meth:`Ledger.carry`.
+        compliance_trips: writing steps of one run in which a device, selected, may be written at
+            the current limit.
     """
 
     level_v: Range = field(default_factory=Range)
@@ -49,6 +53,7 @@ class SafetyLimits:
     erase_v: Range = field(default_factory=Range)
     energy_joule: float = math.inf
     pulses_per_device: float = math.inf
+    compliance_trips: float = math.inf
 
 
 def check_geometry(limits: SafetyLimits, geometry: ArrayGeometry) -> None:
@@ -269,6 +274,55 @@ class PulseBudget:
             where=f"cell ({row}, {col})",
             note=f"{before} of them in earlier runs" if before else None,
         )  # fmt: skip
+
+
+class ComplianceTrips:
+    """Counts the writing steps of a run in which the current limit was reached, per device.
+
+    A step counts once for every device that it selects, whatever its repeats: which of the lines
+    was limited is known, of which of its devices is not.
+    """
+
+    def __init__(self, limits: SafetyLimits, geometry: ArrayGeometry) -> None:
+        self._limit = limits.compliance_trips
+        self._ledger = Ledger(geometry)
+        self.steps = 0  #: writing steps that were limited
+
+    def clear(self) -> None:
+        """Begin a new run."""
+        self._ledger = Ledger(self._ledger.geometry)
+        self.steps = 0
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """(n_rows, n_cols) steps that were limited, per selected device."""
+        return self._ledger.selected()
+
+    def add(self, block: PulseBlock, readings: MeasurementBlock, unsensed: tuple[int, ...]) -> None:
+        """Count a block that was driven; ``unsensed`` are steps limited on a line not sensed."""
+        if not _writes(block):
+            return
+        limited = readings.step[(readings.status & np.uint32(Status.I_COMPLIANCE)) != 0]
+        steps = sorted({*unsensed, *limited.tolist()})
+        if not steps:
+            return
+        once = np.zeros(block.n_steps, dtype=np.int64)
+        once[steps] = 1
+        self._ledger.add(replace(block, repeat=once, template=None))
+        self.steps += len(steps)
+
+    def check(self) -> None:
+        """Raise SafetyTrip when a device was written at the limit more often than allowed."""
+        if self._limit == math.inf or self.steps <= self._limit:
+            return
+        count = self.count
+        row, col = divmod(int(count.argmax()), count.shape[1])
+        if count[row, col] > self._limit:
+            raise SafetyTrip(
+                f"cell ({row}, {col}) was written at the current limit in {count[row, col]} steps "
+                f"of this run against limits.compliance_trips {self._limit:g}; {self.steps} steps "
+                f"were limited on {int((count > 0).sum())} cells. Look for a short there"
+            )
 
 
 def _writes(block: PulseBlock) -> bool:

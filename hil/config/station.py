@@ -83,6 +83,7 @@ class LimitsTable(Table):
     erase_voltage: VoltRange | None = None
     energy_per_pulse: Joule | None = None
     pulses_per_device: Count | None = None
+    compliance_trips: Count | None = None
 
     @field_validator("level", "width", "device_voltage", "erase_voltage")
     @classmethod
@@ -110,6 +111,7 @@ class LimitsTable(Table):
             erase_v=span(self.erase_voltage),
             energy_joule=inf if self.energy_per_pulse is None else self.energy_per_pulse,
             pulses_per_device=inf if self.pulses_per_device is None else self.pulses_per_device,
+            compliance_trips=inf if self.compliance_trips is None else self.compliance_trips,
         )  # fmt: skip
 
 

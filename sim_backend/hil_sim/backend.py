@@ -108,9 +108,13 @@ class SimBackend(Backend):
         promised = block.n_readings if template is None else template.n_readings
         array, rehearsed = self.array, self._rehearsed
         if rehearsed is None:
-            return array.run(block, promised)
+            taken = array.run(block, promised)
+            self.tripped_steps = tuple(sorted(array.tripped))
+            return taken
         array.clock_ns += round(self.capabilities.block_overhead_s * 1e9)
-        return rehearsed.readings(array.run(block, promised))
+        taken = rehearsed.readings(array.run(block, promised))
+        self.tripped_steps = rehearsed.asked(array.tripped)
+        return taken
 
     def _salvage(self, asked: PulseBlock, prepared: PulseBlock) -> Unfinished:
         """Return what was simulated; what a mimicked rig does is not known step by step."""

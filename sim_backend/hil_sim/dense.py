@@ -82,6 +82,8 @@ class DenseStep:
         means: _Means | None = None
         for pulse in pulses:
             acted, during = (False, means) if means is not None else self._pulse()
+            if during is not None and (during.limited & ~block.sense[step]).any():
+                array.tripped.add(step)
             if senses and during is not None:
                 at = self._emit(during, pulse, times, clock_ns, at, out)
             # A pulse that changed nothing leaves the next one with the same potentials.

@@ -6,6 +6,7 @@ so itself (``rehearse``, found through the registry); :class:`GridMimic` makes d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -31,6 +32,9 @@ class Rehearsed(Protocol):
 
     def readings(self, taken: MeasurementBlock) -> MeasurementBlock:
         """Return what the rig would report of the true readings of :attr:`block`."""
+
+    def asked(self, steps: Iterable[int]) -> tuple[int, ...]:
+        """Return the steps asked for, rising, to which steps of :attr:`block` belong."""
 
 
 class Mimic(Protocol):
@@ -100,6 +104,10 @@ class GridRehearsed:
 
     block: PulseBlock
     rig: Capabilities
+
+    def asked(self, steps: Iterable[int]) -> tuple[int, ...]:
+        """Return them: a grid changes no steps."""
+        return tuple(sorted(steps))
 
     def readings(self, taken: MeasurementBlock) -> MeasurementBlock:
         """Round currents to the rig's resolution; beyond its range full scale is read, flagged."""

@@ -88,6 +88,7 @@ class SimArray:
             self.written_ns = np.zeros(geometry.shape, dtype=np.int64)
         self.step_overhead_s = 0.0  #: what a mimicked rig adds to every pulse
         self._taken, self._reached = _NONE, (0, 0, 0)
+        self.tripped: set[int] = set()  #: steps of the last block that limit a line not sensed
 
     def _initial(self, g0: FloatArray | float | None) -> FloatArray:
         p = self.population
@@ -177,6 +178,7 @@ class SimArray:
 
     def run(self, block: PulseBlock, n_readings: int) -> MeasurementBlock:
         """Drive a block, return its readings, advance the clock."""
+        self.tripped.clear()
         if not n_readings and (block.phase is Phase.IDLE or _DRIVEN not in block.state.tobytes()):
             self._wait(block)
             return _NONE

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from benches import on_bench, station_of
-from families import FAMILIES
 from fakes import SMU
+from families import FAMILIES
 from hil_drivers.factory import RigFactory
 from hil_drivers.rig import pacing
 from hypothesis import given
@@ -171,6 +172,6 @@ def test_cut_runs_keep_every_pulse_once_and_stay_together(share, steps):
         slack = apart[at] * (1 + 1e-6)
         assert times.sum() == 1 or pacing.together(share, period[at], times, slack)
     assert seen == [(k, 3 + n) for k, r in enumerate(repeat.tolist()) for n in range(r)]
-    for (at, _, times), (next_at, _, _) in zip(pieces[:-1], pieces[1:], strict=True):
+    for (at, _, times), (next_at, _, _) in itertools.pairwise(pieces):
         longer_at, longer = np.append(at, next_at[0]), np.append(times, 1)
         assert not pacing.together(share, period[longer_at], longer, apart[longer_at] * (1 - 1e-6))

@@ -7,7 +7,7 @@ the same grids and sees currents with the same resolution, so that closed loops 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,10 @@ class Rehearsed:
     def block(self) -> PulseBlock:
         """The steps in the order driven, levels and widths on the instruments' grids."""
         return self.job.delivered
+
+    def asked(self, steps: Iterable[int]) -> tuple[int, ...]:
+        """Return the steps asked for, rising, to which steps of :attr:`block` belong."""
+        return tuple(sorted({int(self.job.lowered.origin[step]) for step in steps}))
 
     def readings(self, taken: MeasurementBlock) -> MeasurementBlock:
         """Return what the rig would report where ``taken`` are the true readings of ``block``.
