@@ -40,8 +40,11 @@ def sparkline(values: ArrayLike, width: int = WIDTH, *, low: float | None = None
     return "".join(_BARS[k] if ok else " " for k, ok in zip(level, known, strict=True))
 
 
-def trends(run: Run) -> list[Trend]:
-    """Return what a run has to show over its course: learning, curves, pulses over time."""
+def trends(run: Run, width: int = WIDTH) -> list[Trend]:
+    """Return what a run has to show over its course: learning, curves, pulses over time.
+
+    Lines are at most ``width`` bars long.
+    """
     recorded = Recorded(run)
     found: list[Trend] = []
 
@@ -49,7 +52,7 @@ def trends(run: Run) -> list[Trend]:
         known = values[np.isfinite(values)]
         if known.size > 1:
             text = f"{told(float(known[0]))} → {told(float(known[-1]))}"
-            found.append(Trend(name, sparkline(values), text))
+            found.append(Trend(name, sparkline(values, width), text))
 
     for curve in learning_curves(recorded):
         of = f"{curve.method} " if curve.method else ""
@@ -70,18 +73,18 @@ def trends(run: Run) -> list[Trend]:
     if ends is not None:
         put("high state, median", np.nanmedian(ends.high_siemens, axis=1), _siemens)
         put("low state, median", np.nanmedian(ends.low_siemens, axis=1), _siemens)
-    found += _pulses_over_time(run)
+    found += _pulses_over_time(run, width)
     return found
 
 
-def _pulses_over_time(run: Run) -> list[Trend]:
+def _pulses_over_time(run: Run, width: int) -> list[Trend]:
     t_ns, pulses = numpy_of(run.ops["t_ns"]), numpy_of(run.ops["n_pulses"])
     if t_ns.size < 2 or t_ns[-1] <= t_ns[0] or not pulses.any():
         return []
-    per_bin, _ = np.histogram(t_ns, bins=WIDTH, weights=pulses)
+    per_bin, _ = np.histogram(t_ns, bins=width, weights=pulses)
     seconds = float(t_ns[-1] - t_ns[0]) * 1e-9
     text = f"{count(float(pulses.sum()))} in {quantity(seconds, 's', 3)}"
-    return [Trend("pulses over time", sparkline(per_bin, low=0.0), text)]
+    return [Trend("pulses over time", sparkline(per_bin, width, low=0.0), text)]
 
 
 def _mean_of_pieces(y: NDArray[np.float64], n: int) -> NDArray[np.float64]:
