@@ -169,11 +169,30 @@ def check_port(
 
 
 @njit(cache=True)
+def count_reads(
+    state: Any, level_v: Any, width_s: Any, repeat: Any, lines: Any, reads: Any, v2t: Any
+) -> None:
+    """Add a block that only reads to the lines of one side."""
+    wide = width_s.shape[1] > 1
+    for s in range(state.shape[0]):
+        r, w = repeat[s], width_s[s, 0]
+        for n in range(lines.size):
+            k = lines[n]
+            if state[s, k] != DRIVE or level_v[s, k] == 0.0:
+                continue
+            if wide:
+                w = width_s[s, k]
+            if w > 0.0:
+                v2t[n] += level_v[s, k] * level_v[s, k] * w * r
+                reads[n] += r
+
+
+@njit(cache=True)
 def _count_lines(
     state: Any, level_v: Any, width_s: Any, selected: Any, s: int, r: int, lines: Any,
-    reading: bool, pulses: Any, reads: Any, v2t: Any, time_s: Any, chosen: Any,
+    pulses: Any, v2t: Any, time_s: Any, chosen: Any,
 ) -> int:  # fmt: skip
-    """Count one step on the lines of one side; fill ``chosen`` with the selected ones."""
+    """Count one writing step on the lines of one side; fill ``chosen`` with the selected ones."""
     wide = width_s.shape[1] > 1
     n_chosen = 0
     for n in range(lines.size):
@@ -183,10 +202,7 @@ def _count_lines(
             w = width_s[s, k] if wide else width_s[s, 0]
             if driven:
                 v2t[n] += level_v[s, k] * level_v[s, k] * w * r
-            if reading:
-                if driven and w > 0.0:
-                    reads[n] += r
-            elif selected[s, k]:
+            if selected[s, k]:
                 pulses[n] += r
                 if driven:
                     time_s[n] += w * r
@@ -198,11 +214,11 @@ def _count_lines(
 @njit(cache=True)
 def count_pulses(
     state: Any, level_v: Any, width_s: Any, selected: Any, repeat: Any, plus: Any, minus: Any,
-    reading: bool, erasing: bool, sel_pos: Any, sel_neg: Any, sel_v2t: Any, sel_s: Any,
-    sel_lines_s: Any, plus_pulses: Any, minus_pulses: Any, plus_reads: Any, minus_reads: Any,
+    erasing: bool, sel_pos: Any, sel_neg: Any, sel_v2t: Any, sel_s: Any,
+    sel_lines_s: Any, plus_pulses: Any, minus_pulses: Any,
     plus_v2t: Any, minus_v2t: Any, plus_s: Any, minus_s: Any, rows: Any, cols: Any,
 ) -> int:  # fmt: skip
-    """Add a block to the ledger; return the number of device pulses on selected devices.
+    """Add a block that writes to the ledger; return the device pulses on selected devices.
 
     ``plus`` lines run along rows, ``minus`` lines along columns. ``rows`` and ``cols`` are scratch.
     """
@@ -212,12 +228,10 @@ def count_pulses(
         r = repeat[s]
         if r == 0:
             continue
-        n_rows = _count_lines(state, level_v, width_s, selected, s, r, plus, reading,
-                              plus_pulses, plus_reads, plus_v2t, plus_s, rows)  # fmt: skip
-        n_cols = _count_lines(state, level_v, width_s, selected, s, r, minus, reading,
-                              minus_pulses, minus_reads, minus_v2t, minus_s, cols)  # fmt: skip
-        if reading:
-            continue
+        n_rows = _count_lines(state, level_v, width_s, selected, s, r, plus,
+                              plus_pulses, plus_v2t, plus_s, rows)  # fmt: skip
+        n_cols = _count_lines(state, level_v, width_s, selected, s, r, minus,
+                              minus_pulses, minus_v2t, minus_s, cols)  # fmt: skip
         for a in range(n_rows):
             i = rows[a]
             kp = plus[i]

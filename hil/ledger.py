@@ -71,16 +71,20 @@ class Ledger:
     col_v2s: NDArray[np.float64]
     row_s: NDArray[np.float64]
     col_s: NDArray[np.float64]
+    g_last_siemens: NDArray[np.float64]
 
     def __init__(self, geometry: ArrayGeometry) -> None:
         self.geometry = geometry
         rows, cols = geometry.shape
-        for name, dtype in _PER_DEVICE.items():
-            setattr(self, name, np.zeros((rows, cols), dtype))
+        # One record per device: a pulse then touches one place in memory, not one per table.
+        columns = [*_PER_DEVICE.items(), ("g_last_siemens", np.float64)]
+        devices = np.zeros((rows, cols), columns)
+        for name, _ in columns:
+            setattr(self, name, devices[name])
         for name, dtype in _PER_LINE.items():
             setattr(self, f"row_{name}", np.zeros(rows, dtype))
             setattr(self, f"col_{name}", np.zeros(cols, dtype))
-        self.g_last_siemens = np.full((rows, cols), np.nan)
+        self.g_last_siemens[...] = np.nan
         self.carried: NDArray[np.int64] | None = None
         self.device_pulses = 0  #: total pulses on selected devices
         self.most_pulses_bound = 0  #: no device has received more selected pulses than this
@@ -102,15 +106,19 @@ class Ledger:
             self.add(reads)
         if block.phase is Phase.ERASE and self._erase_lines is not None:
             return self._add_erase(block)
-        reading = block.phase in READING_PHASES
-        plus, minus = self._read_lines if reading else self._write_lines
-        width = widths_2d(block)
-        pulses = self._loaded().count_pulses(
-            block.state, block.level_v, width, block.selected, block.repeat, plus, minus, reading,
+        kernels, width = self._loaded(), widths_2d(block)
+        if block.phase in READING_PHASES:
+            driven = block.state, block.level_v, width, block.repeat
+            plus, minus = self._read_lines
+            kernels.count_reads(*driven, plus, self.row_reads, self.row_v2s)
+            kernels.count_reads(*driven, minus, self.col_reads, self.col_v2s)
+            return 0
+        plus, minus = self._write_lines
+        pulses = kernels.count_pulses(
+            block.state, block.level_v, width, block.selected, block.repeat, plus, minus,
             block.phase is Phase.ERASE, self.selected_plus, self.selected_minus, self.selected_v2s,
             self.selected_s, self.selected_lines_s, self.row_pulses, self.col_pulses,
-            self.row_reads, self.col_reads, self.row_v2s, self.col_v2s, self.row_s, self.col_s,
-            *self._scratch,
+            self.row_v2s, self.col_v2s, self.row_s, self.col_s, *self._scratch,
         )  # fmt: skip
         if pulses:
             self.device_pulses += pulses

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hil.backend import Backend
+from hil.control.indexing import crossings
 from hil.control.products import PairProducts, as_batch
-from hil.control.reads import PairReads, conductances, crossings
+from hil.control.reads import PairReads, conductances
 from hil.control.recorder import Recorder
 from hil.control.runner import ProcedureResult, Progress, Runner
 from hil.errors import ConfigError, GeometryError, ProtocolError

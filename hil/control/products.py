@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hil.control.indexing import Indices, selector
 from hil.control.runner import Runner
 from hil.errors import ProtocolError
 from hil.pairs import PairMap
 from hil.phases.matvec import MatVec
 from hil.program import FloatArray, Phase
-
-Indices = NDArray[np.int64]
 
 
 def as_batch(values: ArrayLike) -> tuple[FloatArray, bool]:
@@ -35,9 +34,9 @@ class PairProducts:
 
     def __init__(self, runners: Sequence[Runner], pairs: PairMap) -> None:
         self._runners, self.pairs = runners, pairs
-        self._by_rows = np.argsort(pairs.rows)
-        self._rank_of_input = np.argsort(self._by_rows)
-        rows = pairs.rows[self._by_rows]
+        by_rows = np.argsort(pairs.rows)
+        rows = pairs.rows[by_rows]
+        self._by_rows, self._rank_of_input = selector(by_rows), selector(np.argsort(by_rows))
         if len(runners) == 1:
             union = np.union1d(pairs.plus_cols, pairs.minus_cols)
             sensed = [union]
@@ -47,6 +46,7 @@ class PairProducts:
             sensed = [np.sort(pairs.plus_cols), np.sort(pairs.minus_cols)]
             self._plus_at = np.searchsorted(sensed[0], pairs.plus_cols)
             self._minus_at = np.searchsorted(sensed[1], pairs.minus_cols)
+        self._plus, self._minus = selector(self._plus_at), selector(self._minus_at)
         self._widths = [cols.size for cols in sensed]
         self._chunks = [
             (self._inputs_per_block(r, False), self._inputs_per_block(r, True)) for r in runners
@@ -90,9 +90,9 @@ class PairProducts:
         """
         self._check_width(inputs, self.pairs.n_inputs, "forward")
         ordered = inputs[:, self._by_rows]
-        signed = bool(ordered.min(initial=0.0) < 0.0)
+        signed = ordered.size > 0 and bool(ordered.min() < 0.0)
         q = [self._run(s, product, ordered, signed) for s, product in enumerate(self._forward)]
-        out: FloatArray = q[0][:, self._plus_at] - q[-1][:, self._minus_at]
+        out: FloatArray = q[0][:, self._plus] - q[-1][:, self._minus]
         return out
 
     def backward(self, errors: FloatArray) -> FloatArray:
@@ -102,18 +102,21 @@ class PairProducts:
             ProtocolError: wrong shape or NaN.
         """
         self._check_width(errors, self.pairs.n_outputs, "backward")
+        top = np.abs(errors).max(axis=1, keepdims=True)
+        shared = self.pairs.kind == "reference"  # all outputs share one minus column
+        if shared:
+            total = errors.sum(axis=1, keepdims=True)
+            top = np.maximum(top, np.abs(total))
+        scale = np.where(top > 0.0, top, 1.0)
+        scaled = errors / scale
         drives = [np.zeros((len(errors), width)) for width in self._widths]
-        drives[0][:, self._plus_at] = errors
-        if self.pairs.kind == "reference":  # all outputs share one minus column
-            drives[-1][:, self._minus_at[0]] = -errors.sum(axis=1)
+        drives[0][:, self._plus] = scaled
+        if shared:
+            drives[-1][:, self._minus_at[:1]] = -total / scale
         else:
-            drives[-1][:, self._minus_at] = -errors
-        top = np.max([np.abs(u).max(axis=1, initial=0.0) for u in drives], axis=0)
-        scale = np.where(top > 0.0, top, 1.0)[:, None]
-        out = np.zeros((len(errors), self.pairs.n_inputs))
-        for side, (product, u) in enumerate(zip(self._backward, drives, strict=True)):
-            out += self._run(side, product, u / scale, True)
-        out *= scale
+            drives[-1][:, self._minus] = -scaled
+        q = [self._run(s, self._backward[s], u, True) for s, u in enumerate(drives)]
+        out = (q[0] if len(q) == 1 else q[0] + q[1]) * scale
         return out[:, self._rank_of_input]
 
     def columns(self, outputs: Indices) -> tuple[FloatArray, FloatArray]:

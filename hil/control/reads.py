@@ -6,33 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hil.control.indexing import Indices, crossings
 from hil.control.runner import Runner
 from hil.pairs import PairMap
 from hil.phases.cells import checked_once
 from hil.phases.decode import conductance_siemens
 from hil.phases.reading import read_map
 from hil.program import FloatArray, Programme
-
-Indices = NDArray[np.int64]
-
-
-def crossings(rows: Indices, cols: Indices) -> tuple[Any, Any]:
-    """Return what indexes all crossings of rows and columns: slices where these are regular."""
-    slices = _as_slice(rows), _as_slice(cols)
-    if slices[0] is None or slices[1] is None:
-        return np.ix_(rows, cols)
-    return slices
-
-
-def _as_slice(index: Indices) -> slice | None:
-    if index.size < 2:
-        return slice(int(index[0]), int(index[0]) + 1) if index.size else None
-    step = int(index[1] - index[0])
-    if step < 1 or not (np.diff(index) == step).all():
-        return None
-    return slice(int(index[0]), int(index[-1]) + 1, step)
 
 
 def conductances(runner: Runner, rows: Indices, cols: Indices, programme: Programme) -> FloatArray:

@@ -125,7 +125,7 @@ class Refresh:
         for group in self._groups:
             read = [shares(layer) for layer, _ in group]
             due = [
-                self._due(plus, minus) & self._moves(layer, plus, minus)
+                self._due(layer, plus, minus)
                 for (layer, _), (plus, minus) in zip(group, read, strict=True)
             ]
             done += self._group(group, read, due)
@@ -175,19 +175,16 @@ class Refresh:
             pulses += layer.program_columns(outputs, *counts)
         return Refreshed(due.size, pulses)
 
-    def _due(self, plus: FloatArray, minus: FloatArray) -> BoolArray:
+    def _due(self, layer: SynapseArray, plus: FloatArray, minus: FloatArray) -> BoolArray:
+        """Return the pairs that are due now; one that always is does not move and is left alone."""
         if starts_high(self.method):
             plus, minus = 1.0 - plus, 1.0 - minus
-        far, near = np.maximum(plus, minus), np.minimum(plus, minus)
-        due: BoolArray = (far > self.threshold) & (near > self.floor)
-        return due
-
-    def _moves(self, layer: SynapseArray, plus: FloatArray, minus: FloatArray) -> BoolArray:
-        """Return which pairs were not due all the time; a device that is stuck is not worn out."""
+        due: BoolArray = np.maximum(plus, minus) > self.threshold
+        due &= np.minimum(plus, minus) > self.floor
         in_a_row = self._in_a_row[layer]
-        in_a_row[...] = np.where(self._due(plus, minus), in_a_row + 1, 0)
-        moves: BoolArray = in_a_row <= MOST_IN_A_ROW
-        return moves
+        in_a_row += 1
+        in_a_row *= due
+        return due & (in_a_row <= MOST_IN_A_ROW)
 
     def _group(
         self,

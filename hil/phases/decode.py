@@ -21,8 +21,8 @@ def target_charge_coulomb(
         return charge_c.reshape(n_targets, lines.size)
     where, keep = _cells(block, readings, lines)
     size = n_targets * lines.size
-    total: FloatArray = np.bincount(where, weights=charge_c[keep], minlength=size)
-    return total.reshape(n_targets, lines.size)
+    total = np.bincount(where, charge_c[keep], size)
+    return np.asarray(total, dtype=np.float64).reshape(n_targets, lines.size)
 
 
 def conductance_siemens(

@@ -55,3 +55,20 @@ def spread_bits(
                 on[s, col_lines[j]] = True
                 any_col = True
         used[s] = used[s] or (any_row and any_col)
+
+
+@njit(cache=True, nogil=True)
+def fill_lines(
+    chosen: Any, first_line: int, v: Any, on: float, off: float, state_on: int, state_off: int,
+    state: Any, level_v: Any, selected: Any,
+) -> None:  # fmt: skip
+    """Fill state, level and selection of adjoining lines, on at ``v · on`` or off at ``v · off``.
+
+    ``v`` is the write voltage of every step.
+    """
+    for s in range(chosen.shape[0]):
+        for n in range(chosen.shape[1]):
+            k, is_on = first_line + n, chosen[s, n]
+            level_v[s, k] = v[s] * (on if is_on else off)
+            state[s, k] = state_on if is_on else state_off
+            selected[s, k] = is_on

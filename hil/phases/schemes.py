@@ -91,27 +91,24 @@ def write_levels(
         v_write: device voltage of a selected device in volts, one or per step.
         gate_v: level of the gates of selected rows (1T1R); the others are off at 0 V.
     """
+    from hil.phases.kernels import fill_lines
+
     check_scheme(geometry, scheme)
     levels = inhibit_levels(scheme)
     n_steps = rows.shape[0]
     state, level = line_levels(geometry, n_steps)
     selected = np.zeros(state.shape, dtype=np.bool_)
-    v = np.asarray(v_write, dtype=np.float64)
+    v = np.broadcast_to(np.asarray(v_write, dtype=np.float64), n_steps).copy()
     for terminal, chosen, on, off in (
         (geometry.cell.write.plus, rows, levels.row_on, levels.row_off),
         (geometry.cell.write.minus, cols, levels.col_on, levels.col_off),
     ):
-        span = geometry.lines(terminal)
-        selected[:, span] = chosen
-        bits = chosen.view(np.uint8)  # look-ups of (off, on) are several times faster than where
-        if v.ndim == 0:
-            level[:, span] = (np.array([off or 0.0, on]) * v)[bits]
-        else:
-            level[:, span] = v[:, None] * np.array([off or 0.0, on])[bits]
-        driven = LineState.DRIVE
+        driven, first = LineState.DRIVE, geometry.lines(terminal).start
         state_off = LineState.FLOAT if off is None else driven if off else LineState.GROUND
         state_on = driven if on else LineState.GROUND
-        state[:, span] = np.array([state_off, state_on], dtype=np.uint8)[bits]
+        fill_lines(
+            chosen, first, v, on, off or 0.0, int(state_on), int(state_off), state, level, selected
+        )
     if geometry.cell.select is not None:
         span = geometry.lines(geometry.cell.select)
         gated = rows if scheme == "gate-off" else np.broadcast_to(np.True_, rows.shape)

@@ -209,7 +209,9 @@ def _rises(
     ``counts`` (n, m) ≥ 0 are the pulses of m devices on each of n lines; line k takes one step per
     distinct count, for the devices that need at least so many.
     """
-    line, other = np.nonzero(counts)
+    some = np.flatnonzero(counts.any(axis=1))
+    line, other = np.nonzero(counts[some])
+    line = some[line]
     pulses = counts[line, other]
     order = np.lexsort((pulses, line))
     line, upto = line[order], pulses[order]

@@ -89,6 +89,7 @@ class SimArray:
         self.step_overhead_s = 0.0  #: what a mimicked rig adds to every pulse
         self._taken, self._reached = _NONE, (0, 0, 0)
         self.tripped: set[int] = set()  #: steps of the last block that limit a line not sensed
+        self._work = steps.workspace(geometry.n_lines)
 
     def _initial(self, g0: FloatArray | float | None) -> FloatArray:
         p = self.population
@@ -218,7 +219,7 @@ class SimArray:
                     block.gap_s, self.step_overhead_s, block.repeat, block.sense,
                     block.compliance_a, self.rows, self.col_lines, self.gates, p.law, p.nodes_up,
                     p.nodes_down, p.params, self.g, self.ordinal, self.reads, self.key,
-                    self.clock_ns, at, out, pulses.start, pulses.stop,
+                    self.clock_ns, at, out, pulses.start, pulses.stop, self._work,
                 )  # fmt: skip
             if step < last:
                 now = range(pulses.start, min(pulses.stop, int(block.repeat[step])))

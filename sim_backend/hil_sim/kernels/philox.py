@@ -167,17 +167,17 @@ def draw_normals(key: Any, count: int, draws: Any) -> None:
     for n in range(count):
         at[n_tails] = n
         q = (np.float64(np.int64(bits[n])) + 0.5) * 2.0**-53 - 0.5
-        n_tails += abs(q) > _CENTRE
+        n_tails += 1 if abs(q) > _CENTRE else 0
     for k in range(n_tails):
         lower[k] = math.sqrt(-math.log(_lower(bits[at[k]])))
-    far = 0
+    longest = 0.0
     for k in range(n_tails):
-        far += lower[k] > _NEAR
+        longest = max(longest, lower[k])
     for k in range(n_tails):
         n = at[k]
         tail = _near_tail(lower[k])
         z[n] = tail if bits[n] > _TOP >> np.uint64(1) else -tail
-    if far:
+    if longest > _NEAR:
         for k in range(n_tails):
             z[at[k]] = normal_of(bits[at[k]])
 

@@ -89,7 +89,7 @@ def _affine_train(
     ordinal: Any, key: Any, draws: Any,
 ) -> None:  # fmt: skip
     """Give one device a train of pulses; the same steps as one by one, in the same arithmetic."""
-    first = np.int64(ordinal[row, col])
+    first = int(ordinal[row, col])
     ordinal[row, col] = np.uint32(first + times)
     low, high, here = params[row, col, P_MIN], params[row, col, P_MAX], g[row, col]
     if high <= low:

@@ -50,6 +50,17 @@ READ, WRITE, ERASE_PLUS, ERASE_MINUS = 0, 1, 2, 3
 NEITHER, ROWS, COLS = 0, 1, 2
 
 
+def workspace(n_lines: int) -> tuple[Any, Any, Any]:
+    """Return scratch of :func:`run_steps` that is kept from block to block; allocating takes long.
+
+    It is floats, whole numbers, and the status of a reading whose line was driven as asked.
+    """
+    most = n_lines + 1
+    return (
+        np.zeros((18, most)), np.zeros((8, most), np.int64), np.full(most, SIMULATED, np.uint32)
+    )  # fmt: skip
+
+
 @njit(cache=True)
 def pulse_period_ns(
     step_s: float, rise_s: float, fall_s: float, gap_s: float, overhead_s: float
@@ -168,7 +179,7 @@ def run_steps(
     gap_s: Any, overhead_s: float, repeat: Any, sense: Any, compliance_a: Any, rows: Any,
     cols: Any, gates: Any, laws: Any, nodes_up: Any,
     nodes_down: Any, params: Any, g: Any, ordinal: Any, reads: Any, key: Any, clock_ns: int,
-    at: int, out: Any, first_pulse: int, last_pulse: int,
+    at: int, out: Any, first_pulse: int, last_pulse: int, work: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Run steps from ``first`` on; return (step reached, clock, readings written).
 
@@ -186,34 +197,35 @@ def run_steps(
     read_rows, write_rows, erase_plus = rows[READ], rows[WRITE], rows[ERASE_PLUS]
     rows_together, cols_together = in_a_row(read_rows), in_a_row(cols)
     no_gates = np.empty(0, np.int64)
-    line_v, line_s = np.empty(n_lines), np.empty(n_lines)
-    read_gid, col_gid = np.empty(n_rows, np.int64), np.empty(n_cols, np.int64)
-    write_gid = read_gid if law.same_port else np.empty(n_rows, np.int64)
-    read_v, read_s, read_on = np.empty(n_rows), np.empty(n_rows), np.empty(n_rows)
+    floats, ints, status = work
+    line_v, line_s = floats[0, :n_lines], floats[1, :n_lines]
+    current, variance = floats[2, :n_lines], floats[3, :n_lines]
+    current2, variance2 = floats[4, :n_lines], floats[5, :n_lines]
+    current[:] = 0.0
+    variance[:] = 0.0
+    read_v, read_s, read_on = floats[6, :n_rows], floats[7, :n_rows], floats[8, :n_rows]
     write_v, write_s, write_on = read_v, read_s, read_on
+    read_gid, col_gid = ints[0, :n_rows], ints[1, :n_cols]
+    write_gid = read_gid
     if not law.same_port:
-        write_v, write_s, write_on = np.empty(n_rows), np.empty(n_rows), np.empty(n_rows)
-    col_v, col_s, col_on = np.empty(n_cols), np.empty(n_cols), np.empty(n_cols)
-    order, starts = np.empty(n_cols, np.int64), np.empty(n_cols + 1, np.int64)
+        write_v, write_s, write_on = floats[9, :n_rows], floats[10, :n_rows], floats[11, :n_rows]
+        write_gid = ints[2, :n_rows]
+    col_v, col_s, col_on = floats[12, :n_cols], floats[13, :n_cols], floats[14, :n_cols]
+    drive, sums, squares = floats[15], floats[16, :n_cols], floats[17, :n_cols]
+    order, starts, acting = ints[3, :n_cols], ints[4, : n_cols + 1], ints[5, :n_rows]
+    sensed, active = ints[6], ints[7]
     listed, draws = new_list(), new_draws()
-    acting, n_acting, passes = np.empty(n_rows, np.int64), 0, 0
     table, mask, coeff = np.empty((1, 1, 6)), np.empty((1, 1), np.int64), np.empty((1, 1))
-    n_sums = n_lines if promises else 0
-    current, variance = np.zeros(n_sums), np.zeros(n_sums)
-    current2, variance2 = np.zeros(n_sums), np.zeros(n_sums)
-    status = np.full(n_sums, SIMULATED, np.uint32)
-    sensed, n_sensed, sense_step = np.empty(n_sums + 1, np.int64), 0, -1
+    n_acting = passes = n_active = n_sensed = 0
+    sense_step, alone = -1, NEITHER
     senses_rows = senses_cols = False
-    active, drive = np.empty(max(n_rows, n_cols), np.int64), np.empty(max(n_rows, n_cols))
-    n_active, alone = 0, 0
-    sums, squares = np.empty(n_cols), np.empty(n_cols)
 
     for s in range(first, last):
         times = repeat[s]
         stop = min(times, last_pulse)
         if stop <= first_pulse:
             continue
-        step_s, floats = delivered(state, level_v, width_s, s, line_v, line_s)
+        step_s, any_floats = delivered(state, level_v, width_s, s, line_v, line_s)
         period_ns = pulse_period_ns(step_s, rise_s[s], fall_s[s], gap_s[s], overhead_s)
         r_low, r_high = extremes(read_rows, rows_together, line_v)
         c_low, c_high = extremes(cols, cols_together, line_v)
@@ -233,7 +245,7 @@ def run_steps(
         if live:
             phi_max = max(abs(phi(v_max, law)), abs(phi(v_min, law)))
             if (
-                (floats and (_floats(state, s, read_rows) or _floats(state, s, cols)))
+                (any_floats and (_floats(state, s, read_rows) or _floats(state, s, cols)))
                 or max(v_max * law.polarity, v_min * law.polarity) >= law.v_form_min
                 or _may_limit(s, state, line_v, line_s, read_rows, cols, gates, compliance_a,
                               limits, law, g, phi_max)
@@ -285,7 +297,7 @@ def run_steps(
                 _currents(alone, active, drive, n_active, g, coeff, read_gid, col_gid, read_rows,
                           cols, sense, s, law, current, variance, sums, squares)  # fmt: skip
             elif senses and not live:
-                for k in range(n_sums):
+                for k in range(n_lines):
                     current[k] = variance[k] = 0.0
             if acts:
                 write_devices(
@@ -305,13 +317,13 @@ def run_steps(
                     _currents(alone, active, drive, n_active, g, coeff, read_gid, col_gid,
                               read_rows, cols, sense, s, law, current2, variance2, sums,
                               squares)  # fmt: skip
-                    for k in range(n_sums):
+                    for k in range(n_lines):
                         current[k] = 0.5 * (current[k] + current2[k])
                         variance[k] = 0.5 * (variance[k] + variance2[k])
                 at = emit(s, pulse, times, clock_ns, step_s, sensed, n_sensed, line_v, current,
                           variance, status, reads, key, at, out, draws)  # fmt: skip
                 if moved:
-                    for k in range(n_sums):
+                    for k in range(n_lines):
                         current[k], variance[k] = current2[k], variance2[k]
             clock_ns += period_ns
     return last, clock_ns, at
