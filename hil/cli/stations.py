@@ -77,7 +77,7 @@ def say_of_chip(session: Session, output: Output) -> None:
     for name, backend in session.backends.items():
         limit = backend.limits.pulses_per_device
         allowed = "" if limit == math.inf else f" of {limit:g} allowed"
-        most = int(backend.ledger.life().max())
+        most = int(session.chip.ledger(name).selected().max())
         output.say(
             f"chip {session.chip.chip}, array {name}: so far at most {most} pulses on a device"
             f"{allowed}"

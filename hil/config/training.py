@@ -285,4 +285,7 @@ decay = 0.85             # eta * decay^epoch; or kind = "linear" / "cosine" with
 [characterise]
 devices = 8
 pulses = 256
+
+[checkpoint]             # what `hil resume` goes on from
+interval = "20 s"        # or every = 500 samples, and after every epoch
 """
