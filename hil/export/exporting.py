@@ -21,6 +21,8 @@ Table = Literal["reads", "pulses", "ops", "origin"]
 SUFFIXES: Final[dict[Format, str]] = {
     "csv": ".csv", "parquet": ".parquet", "hdf5": ".h5", "netcdf": ".nc", "mat": ".mat",
 }  # fmt: skip
+#: Files of a run that no format takes up.
+_RECORDS: Final = ("intents.arrows", "wire.jsonl")
 #: Formats with one table per file.
 _ONE_TABLE: Final = ("csv", "parquet")
 
@@ -182,4 +184,5 @@ def _files(run: Run, kept: Set[str]) -> list[str]:
         names = sorted(f.name for f in inside.iterdir()) if inside.is_dir() else []
         if left := [name for name in names if not (folder == "checkpoints" and name in kept)]:
             lines.append(f"{folder}: {', '.join(left)}")
-    return lines
+    beside = sorted(f.name for f in run.path.glob("*.*") if f.name in _RECORDS)
+    return [*lines, f"files: {', '.join(beside)}"] if beside else lines

@@ -52,6 +52,8 @@ def run_attributes(run: Run) -> dict[str, str]:
     remarks = [] if run.status == "done" else [f"the run did not end as planned: {run.status}"]
     if error := (run.stop or {}).get("error"):
         remarks.append(str(error))
+    for array, devices in run.unknown_devices().items():
+        remarks.append(f"array {array}: what {len(devices)} devices received last is not known")
     remarks += run.problems_so_far
     if remarks:
         attributes["comment"] = "; ".join(remarks)

@@ -76,6 +76,18 @@ def test_the_file_says_how_a_run_ended(tmp_path, recorded, to, status):
 
 
 @FORMATS
+def test_the_file_says_how_many_devices_are_unknown(tmp_path, rng, to):
+    with record(tmp_path / "runs", rng, backend="rig", simulated=False) as folder:
+        folder.intents.cover("main", np.eye(3, dtype=bool), 1)
+        folder.intents.abandon("main")
+    path = tmp_path / f"run{SUFFIXES[to]}"
+    done = export_run(open_run(folder.path), to, path, table="pulses")
+    said = said_of_the_run(path, to)
+    assert "array main: what 3 devices received last is not known" in said["comment"]
+    assert any("intents" in line for line in done.left_out)
+
+
+@FORMATS
 def test_rows_before_the_damage_are_exported_and_the_damage_is_named(tmp_path, rng, to):
     folder = RunFolder.create(tmp_path / "runs", "long", kind="run", backend="s", simulated=True)
     for k in range(3):
