@@ -137,6 +137,8 @@ class IntentLog:
             self._settle(self.now_ns(), at_once=True)
             if self._fd >= 0:
                 with contextlib.suppress(OSError):
+                    durable.sync(self._fd)
+                with contextlib.suppress(OSError):
                     os.close(self._fd)
                 self._fd = -1
 

@@ -64,7 +64,7 @@ def create_folder(
     started = datetime.fromtimestamp(utc_ns / 1e9, UTC)
     path = root / f"{started:%Y%m%dT%H%M%SZ}_{_folder_name(name)}_{run_id[-8:]}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(root)
         _check_space(root, estimate_bytes)
         path.mkdir()
     except OSError as exc:
