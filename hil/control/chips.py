@@ -60,8 +60,8 @@ class ChipAccount:
         """File of the sum."""
         return self.root / FOLDER / f"{file_stem(self.chip, self.simulated)}.npz"
 
-    def refresh(self) -> None:
-        """Take what the runs' files say by now and store it.
+    def refresh(self, *, store: bool = True) -> None:
+        """Take what the runs' files say by now and store it, or only look.
 
         Raises:
             StoreError: the account is damaged or cannot be written, or a run cannot be read.
@@ -80,7 +80,8 @@ class ChipAccount:
             for name, tables in shares.items():
                 self._add(self._sums, name, tables)
             self._done.append(run_id)
-        self._store()
+        if store:
+            self._store()
 
     def ledger(self, array: str, without: str | None = None) -> Ledger:
         """Return the ledger of an array over all runs, ``without`` the one of that id."""
@@ -167,15 +168,22 @@ class ChipAccount:
 
 @contextmanager
 def chip_account(
-    chip: str, simulated: bool, root: Path, geometries: Mapping[str, ArrayGeometry]
-) -> Iterator[ChipAccount]:
+    chip: str, simulated: bool, root: Path, geometries: Mapping[str, ArrayGeometry], *,
+    drive: bool = True,
+) -> Iterator[ChipAccount]:  # fmt: skip
     """Hold a chip's account while its arrays are open; brought up to date before and after.
+
+    Without ``drive`` it is only looked at.
 
     Raises:
         LockedError: another process works on the chip.
         StoreError, ConfigError: see :meth:`ChipAccount.refresh`.
     """
     account = ChipAccount(chip, simulated, root, geometries)
+    if not drive:
+        account.refresh(store=False)
+        yield account
+        return
     try:
         account.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:

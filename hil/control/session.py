@@ -258,12 +258,15 @@ class Session:
 
 
 @contextmanager
-def counting_life(session: Session, without: str | None = None) -> Iterator[None]:
+def counting_life(
+    session: Session, without: str | None = None, *, drive: bool = True
+) -> Iterator[None]:
     """Count what the devices received in earlier runs of the chip towards their budgets.
 
     Args:
         session: with open arrays, of a station that names its chip.
         without: id of a run that is counted by itself, because it goes on.
+        drive: False only looks: nothing is locked or written.
 
     Raises:
         LockedError: another process works on the chip. StoreError: its account is damaged.
@@ -272,7 +275,7 @@ def counting_life(session: Session, without: str | None = None) -> Iterator[None
 
     geometries = {name: backend.geometry for name, backend in session.backends.items()}
     chip = str(session.station.chip)
-    with chip_account(chip, session.simulated, session.out, geometries) as account:
+    with chip_account(chip, session.simulated, session.out, geometries, drive=drive) as account:
         for name, backend in session.backends.items():
             backend.ledger.carry(account.ledger(name, without).selected())
         session.chip = account
@@ -336,6 +339,6 @@ def open_session(
                     session.simulated = backend.capabilities.simulated
                 if drive:
                     stack.enter_context(backend)
-        if session.station.chip and drive:
-            stack.enter_context(counting_life(session, resumes))
+        if session.station.chip:
+            stack.enter_context(counting_life(session, resumes, drive=drive))
         yield session
