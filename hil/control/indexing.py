@@ -25,5 +25,5 @@ def crossings(rows: Indices, cols: Indices) -> tuple[Any, Any]:
     chosen = selector(rows), selector(cols)
     if isinstance(chosen[0], slice) or isinstance(chosen[1], slice):
         return chosen
-    every: tuple[Any, Any] = np.ix_(rows, cols)
-    return every
+    row, col = np.ix_(rows, cols)
+    return row, col

@@ -177,10 +177,8 @@ def _part(
         )  # fmt: skip
         g = network.layers[0].read()
         for k, layer in enumerate(network.layers):
-            recorder.folder.checkpoint(
-                f"{training.name}-layer{k}", weights=layer.weights(),
-                **layer.backend.ledger.tables(),
-            )  # fmt: skip
+            arrays: dict[str, Any] = {"weights": layer.weights(), **layer.backend.ledger.tables()}
+            recorder.folder.checkpoint(f"{training.name}-layer{k}", **arrays)
         op = sites[0].op
         identity = "; ".join(dict.fromkeys(site.backend.identify() for site in sites))
     stages.end()

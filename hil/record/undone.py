@@ -46,4 +46,5 @@ def standing_history(history: History, undone: Ranges) -> History:
     for begin, end in undone:
         keep &= (history.seq < begin) | (history.seq >= end)
     arrays = {f.name: getattr(history, f.name) for f in fields(history)}
-    return replace(history, **{n: a[keep] for n, a in arrays.items() if isinstance(a, np.ndarray)})
+    kept: dict[str, Any] = {n: a[keep] for n, a in arrays.items() if isinstance(a, np.ndarray)}
+    return replace(history, **kept)

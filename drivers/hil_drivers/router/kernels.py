@@ -69,7 +69,7 @@ def _equal(rows: NDArray[np.uint64], s: int, r: int) -> bool:
     n = 0
     while n < rows.shape[1] and rows[s, n] == rows[r, n]:
         n += 1
-    return n == rows.shape[1]
+    return bool(n == rows.shape[1])
 
 
 @njit(cache=True)
