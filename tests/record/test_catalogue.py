@@ -76,7 +76,19 @@ def test_every_run_is_listed_with_its_state(root):
         (Wanted(since=datetime.now(UTC) + timedelta(hours=1)), 0),
         (Wanted(name="of one", status="crashed"), 1),
     ],
-    ids=str,
+    ids=[
+        "part of a name",
+        "beginning of a name",
+        "end of a name",
+        "pattern that fits nothing",
+        "status",
+        "kind",
+        "station",
+        "part of a station",
+        "last hour",
+        "future",
+        "two at once",
+    ],
 )
 def test_runs_are_filtered(root, wanted, n):
     assert len(listed(root, wanted)) == n
