@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.errors import BackendUnavailable, ConfigError, LinkError
+from hil_drivers.transport import prologix
 from hil_drivers.transport.blocks import definite_block, parse_block_header
 from hil_drivers.transport.failures import translated
 from hil_drivers.transport.rawsocket import RawSocket
@@ -68,13 +69,15 @@ class VisaSession:
         self._link = link or LinkSettings()
         self._closed = False
         try:
-            rname.parse_resource_name(resource)
+            controller, instrument = prologix.split(resource)
+            rname.parse_resource_name(instrument)
         except rname.InvalidResourceName as exc:
             raise ConfigError(
                 f"{resource!r} is no VISA resource such as TCPIP0::192.168.0.5::5025::SOCKET",
                 field="resource",
             ) from exc
-        chosen = choose_library(resource, library)
+        # Only PyVISA-py knows these controllers.
+        chosen = "@py" if controller else choose_library(resource, library)
         try:
             # PyVISA-py warns of every optional library that is missing, used here or not.
             with warnings.catch_warnings():
@@ -83,8 +86,16 @@ class VisaSession:
         except (OSError, ValueError, ImportError) as exc:
             raise BackendUnavailable(f"{resource}: VISA library {chosen} cannot be used: {exc}"
                                      ) from exc  # fmt: skip
+        milliseconds = round(open_timeout_s * 1000)
+        self._controller: Any = None
         with translated(resource, "opening", open_timeout_s):
-            opened = manager.open_resource(resource, open_timeout=round(open_timeout_s * 1000))
+            if controller:
+                self._controller = prologix.join(manager, controller, milliseconds)
+            try:
+                opened = manager.open_resource(instrument, open_timeout=milliseconds)
+            except BaseException:
+                prologix.leave(self._controller)
+                raise
         self._resource: MessageBasedResource = opened  # type: ignore[assignment]
         self._socket = self._raw_socket()
         self._timeout_ms = -1
@@ -121,9 +132,13 @@ class VisaSession:
     def _limit(self, timeout_s: float) -> None:
         if self._closed:
             raise LinkError("the session is closed", self.address)
+        if self._controller is not None:
+            prologix.refuse_closed(self._controller, self.address)
         milliseconds = max(1, round(timeout_s * 1000))
         if self._socket is None and milliseconds != self._timeout_ms:
             self._resource.timeout = milliseconds
+            if self._controller is not None:  # it is the controller's session that waits
+                self._controller.timeout = milliseconds
             self._timeout_ms = milliseconds
 
     # -- messages --------------------------------------------------------------------------
@@ -200,7 +215,9 @@ class VisaSession:
         try:
             self._resource.close()
         except (Error, OSError):
-            return  # a link that is dead already is closed
+            pass  # a link that is dead already is closed
+        finally:
+            prologix.leave(self._controller)
 
     # -- bytes -----------------------------------------------------------------------------
 
