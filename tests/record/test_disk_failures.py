@@ -73,6 +73,22 @@ def test_a_disk_filled_by_a_flood_keeps_every_acknowledged_row(small_disk, rng):
     assert opened.stop["rows_appended"] == run.ticket
 
 
+def test_a_disk_that_fills_up_while_segments_are_sealed_keeps_every_acknowledged_row(
+    small_disk, rng
+):
+    run = make(small_disk / "runs", policy=CommitPolicy(segment_bytes=200_000))
+    acked, _ = record_until_it_fails(run, rng, 2000, pause_s=0.01)
+    with pytest.raises(StoreError, match="No space left"):
+        run.close()
+    opened = open_run(run.path)
+    assert opened.status == "failed"
+    assert opened.problems == ()
+    assert opened.reads.num_rows == opened.stop["rows_acknowledged"] >= acked > 10_000
+    assert opened.verify() == ()
+    assert list(run.path.rglob("*.parquet"))
+    assert not list(run.path.rglob("*.tmp"))
+
+
 def test_a_disk_filled_by_somebody_else_is_noticed_by_events_too(small_disk):
     run = make(small_disk / "runs")
     fill(small_disk)
