@@ -167,7 +167,9 @@ def test_abort_is_off_within_200_ms_while_a_block_runs(link):
         assert time.monotonic() - begin < 1.0
         assert took[0] < 0.2
         left = rig.unfinished
-        assert left.known.sum() == 0
+        # Trains of a pair of 2450s are cut into short runs, of which some have ended.
+        assert left.known.sum() < left.possible.sum()
+        assert "2450" in link or left.known.sum() == 0
         # The run at hand, which a short list makes a part of the block.
         assert 0 < left.possible.sum() == rig.ledger.device_pulses <= counts.sum()
         bench.faults.pace = 0.0
