@@ -324,3 +324,15 @@ def within_widths(width_s: Any, longest_s: Any) -> bool:
             if not 0.0 <= width_s[s, k] <= longest_s[s, k]:
                 return False
     return True
+
+
+@njit(cache=True, nogil=True)
+def switch_lines(
+    on: Any, state: Any, level_v: Any, off_state: int, state_out: Any, level_out: Any
+) -> None:
+    """Write the states and levels of lines that are on, ``off_state`` and 0 V for the others."""
+    for s in range(on.shape[0]):
+        bits, states, levels = on[s], state[s], level_v[s]
+        for k in range(bits.size):
+            state_out[s, k] = states[k] if bits[k] else off_state
+            level_out[s, k] = levels[k] if bits[k] else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hil.errors import ProtocolError
 from hil.program import BoolArray, FloatArray, LineState, PulseBlock, frozen
 
-_GROUND: Final = np.uint8(LineState.GROUND)
+_GROUND: Final = int(LineState.GROUND)
 
 
 @dataclass(eq=False)
@@ -81,8 +81,8 @@ class BlockTemplate:
         if on.shape != base.state.shape:
             raise ProtocolError(f"shape {on.shape}, template {base.state.shape}", field="bits")
         if self.off_state is None or self.off_level_v is None:
-            level = base.level_v * on
-            state = np.where(on, base.state, _GROUND)
+            state, level = np.empty_like(base.state), np.empty_like(base.level_v)
+            _loaded().switch_lines(on, base.state, base.level_v, _GROUND, state, level)
         else:
             level = np.where(on, base.level_v, self.off_level_v)
             state = np.where(on, base.state, self.off_state)
@@ -153,15 +153,17 @@ class BlockTemplate:
         )  # fmt: skip
 
 
-def _within(values: FloatArray, low: FloatArray, high: FloatArray) -> bool:
+def _loaded() -> Any:
     from hil import _kernels
 
-    return bool(_kernels.within(values, low, high))
+    return _kernels
+
+
+def _within(values: FloatArray, low: FloatArray, high: FloatArray) -> bool:
+    return bool(_loaded().within(values, low, high))
 
 
 def _within_widths(width_s: FloatArray, longest_s: FloatArray) -> bool:
     if width_s.ndim == 1:
         return bool((width_s >= 0.0).all() and (width_s <= longest_s).all())
-    from hil import _kernels
-
-    return bool(_kernels.within_widths(width_s, longest_s))
+    return bool(_loaded().within_widths(width_s, longest_s))

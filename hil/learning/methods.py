@@ -25,7 +25,13 @@ import numpy as np
 from hil.config.rule import PairMethod
 from hil.errors import ConfigError, RuleError
 from hil.learning.rule import UpdateSlots
-from hil.learning.triggers import MAX_SLOTS_PER_BLOCK, ClipCount, StochasticCoincidence, Trigger
+from hil.learning.triggers import (
+    MAX_SLOTS_PER_BLOCK,
+    ClipCount,
+    StochasticCoincidence,
+    Trigger,
+    loaded_kernels,
+)
 from hil.program import BoolArray, FloatArray
 
 Method = PairMethod
@@ -121,7 +127,7 @@ class PairRule:
         self.trigger = trigger
         self.dead_zone = dead_zone
         self._none = ClipCount()
-        self._gains: tuple[FloatArray, FloatArray] | None = None
+        self._gains: tuple[FloatArray, FloatArray] = np.empty(0), np.empty(0)
         if steps is not None:
             up, down = steps.relative(method)
             self._gains = 1.0 / up, 1.0 / down
@@ -153,18 +159,13 @@ class PairRule:
         Raises:
             RuleError: an activity is negative, or an activity or error is NaN.
         """
-        size = np.abs(delta)
-        # Extremes pass NaN on, so two reductions check everything.
-        if not (x.min(initial=0.0) >= 0.0 and size.max(initial=0.0) < np.inf):
+        size, kernels = np.empty_like(delta), loaded_kernels()
+        if not kernels.magnitudes(x, delta, self.dead_zone, *self._gains, size):
             raise RuleError("activities must be at least 0, and neither they nor errors NaN")
-        if self.dead_zone:
-            size *= size > self.dead_zone
-        if self._gains is not None:
-            size *= np.where(delta > 0.0, *self._gains)
         rows, cols = self.trigger.coincidences(x, size, rng)
-        if not (cols.any() and rows.any()):
+        up, down = np.empty_like(cols), np.empty_like(cols)
+        if not kernels.split_by_sign(rows, cols, delta, up, down):
             return ()
-        up, down = cols & (delta > 0.0), cols & (delta < 0.0)
         out: list[UpdateSlots] = []
         for start in range(0, len(rows), MAX_SLOTS_PER_BLOCK):
             part = slice(start, start + MAX_SLOTS_PER_BLOCK)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -156,15 +156,23 @@ class StochasticCoincidence:
         self, x: FloatArray, size: FloatArray, rng: np.random.Generator
     ) -> tuple[BoolArray, BoolArray]:
         """Return the slots of one sample; none where no error is left."""
-        top_x, top_size = float(x.max(initial=0.0)), float(size.max(initial=0.0))
+        kernels = loaded_kernels()
+        top_x, top_size = kernels.largest(x, size)
         if top_x == 0.0 or top_size == 0.0 or self.eta == 0.0:
             return np.zeros((0, x.size), np.bool_), np.zeros((0, size.size), np.bool_)
         n = self.slots_for(max(top_x, top_size))
         root = math.sqrt(self.eta / (self.mean_step * n))
-        p = np.concatenate([x, size])
-        p *= root
-        self.clips.drawn += int(np.count_nonzero(p))
+        chance = rng.random((n, x.size + size.size))
+        rows, cols = np.empty((n, x.size), np.bool_), np.empty((n, size.size), np.bool_)
+        drawn, clipped = kernels.coincide(x, size, root, chance, rows, cols)
+        self.clips.drawn += drawn
         if root * max(top_x, top_size) > 1.0 + 1e-9:
-            self.clips.clipped += int(np.count_nonzero(p > 1.0))
-        bits = rng.random((n, p.size)) < p
-        return bits[:, : x.size], bits[:, x.size :]
+            self.clips.clipped += clipped
+        return rows, cols
+
+
+def loaded_kernels() -> Any:
+    """Return :mod:`hil.learning.kernels`, loaded on first use: Numba takes long to import."""
+    from hil.learning import kernels
+
+    return kernels

@@ -1,0 +1,75 @@
+"""Compiled loops of the learning rules; loaded when the first rule is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def magnitudes(x: Any, delta: Any, dead_zone: float, larger: Any, smaller: Any, size: Any) -> bool:
+    """Fill ``size`` with |δ|, 0 inside the dead zone; return whether x ≥ 0 and no number is NaN.
+
+    ``larger`` and ``smaller`` are factors of each |δ| for δ > 0 and for δ < 0, empty for none.
+    """
+    fine = True
+    for i in range(x.size):
+        fine &= x[i] >= 0.0
+    for j in range(delta.size):
+        d = abs(delta[j])
+        fine &= d < np.inf
+        if larger.size:
+            d *= larger[j] if delta[j] > 0.0 else smaller[j]
+        size[j] = d if abs(delta[j]) > dead_zone else 0.0
+    return fine
+
+
+@njit(cache=True, nogil=True)
+def largest(x: Any, size: Any) -> tuple[float, float]:
+    """Return the largest of either, 0 for none."""
+    top_x = top_size = 0.0
+    for i in range(x.size):
+        top_x = max(top_x, x[i])
+    for j in range(size.size):
+        top_size = max(top_size, size[j])
+    return top_x, top_size
+
+
+@njit(cache=True, nogil=True)
+def coincide(x: Any, size: Any, root: float, chance: Any, rows: Any, cols: Any) -> tuple[int, int]:
+    """Fill bits where a ``chance`` in 0 … 1 is below the line's probability, ``root`` times x.
+
+    ``chance`` is (n_slots, n_inputs + n_outputs). Returns how many probabilities are not 0, and
+    how many above 1.
+    """
+    drawn = clipped = 0
+    n = x.size
+    for i in range(n):
+        p = root * x[i]
+        drawn += p != 0.0
+        clipped += p > 1.0
+        for s in range(chance.shape[0]):
+            rows[s, i] = chance[s, i] < p
+    for j in range(size.size):
+        p = root * size[j]
+        drawn += p != 0.0
+        clipped += p > 1.0
+        for s in range(chance.shape[0]):
+            cols[s, j] = chance[s, n + j] < p
+    return drawn, clipped
+
+
+@njit(cache=True, nogil=True)
+def split_by_sign(rows: Any, cols: Any, delta: Any, up: Any, down: Any) -> bool:
+    """Fill the bits of columns by the sign of δ; return whether rows and columns have any."""
+    any_row = any_col = False
+    for s in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            any_row |= rows[s, i]
+        for j in range(cols.shape[1]):
+            any_col |= cols[s, j]
+            up[s, j] = cols[s, j] and delta[j] > 0.0
+            down[s, j] = cols[s, j] and delta[j] < 0.0
+    return any_row and any_col
