@@ -68,6 +68,23 @@ def extremes(lines: Any, together: bool, line_v: Any) -> tuple[float, float]:
 
 
 @njit(cache=True)
+def driven_alike(lines: Any, line_v: Any, line_s: Any, driven: Any) -> int:
+    """List which of ``lines`` are not at 0 V; return how many, −1 where they differ in drive."""
+    count = 0
+    for n in range(lines.size):
+        driven[count] = n
+        count += line_v[lines[n]] != 0.0
+    if count == 0:
+        return 0
+    level, width = line_v[lines[driven[0]]], line_s[lines[driven[0]]]
+    different = 0
+    for q in range(count):
+        k = lines[driven[q]]
+        different += (line_v[k] != level) | (line_s[k] != width)
+    return -1 if different else count
+
+
+@njit(cache=True)
 def group_lines(
     lines: Any, gates: Any, line_v: Any, line_s: Any, gate_v_t: float, gid: Any, levels: Any,
     widths: Any, gate_s: Any,

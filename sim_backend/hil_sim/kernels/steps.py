@@ -16,6 +16,7 @@ from hil_sim.kernels.groups import (
     DRIVE,
     FLOAT,
     delivered,
+    driven_alike,
     extremes,
     group_lines,
     in_a_row,
@@ -37,6 +38,7 @@ from hil_sim.kernels.sense import (
 from hil_sim.kernels.writes import (
     SECOND,
     acting_rows,
+    crossing_alone,
     may_write,
     new_list,
     pulse_tables,
@@ -215,7 +217,7 @@ def run_steps(
     order, starts, acting = ints[3, :n_cols], ints[4, : n_cols + 1], ints[5, :n_rows]
     sensed, active = ints[6], ints[7]
     listed, draws = new_list(), new_draws()
-    table, mask, coeff = np.empty((1, 1, 6)), np.empty((1, 1), np.int64), np.empty((1, 1))
+    table, mask, coeff = np.empty((2, 2, 6)), np.empty((2, 2), np.int64), np.empty((1, 1))
     n_acting = passes = n_active = n_sensed = 0
     sense_step, alone = -1, NEITHER
     senses_rows = senses_cols = False
@@ -262,24 +264,35 @@ def run_steps(
                 alone = COLS
         grouped = live and senses and alone == NEITHER
         n_rg = n_cg = 0
-        if acts or grouped:
+        passes = -1
+        if acts and not grouped and law.same_port and gates.size == 0:
+            n_acting = driven_alike(read_rows, line_v, line_s, acting)
+            n_order = driven_alike(cols, line_v, line_s, order)
+            if n_acting >= 0 and n_order >= 0:
+                passes, n_cg = crossing_alone(
+                    read_rows, acting, n_acting, cols, order, n_order, line_v, line_s, law,
+                    write_gid, starts, table, mask,
+                ), 1  # fmt: skip
+        regroup = acts and passes < 0
+        if regroup or grouped:
             n_cg = group_lines(cols, no_gates, line_v, line_s, 0.0, col_gid, col_v, col_s, col_on)
-        if grouped or (acts and law.same_port):
+        if grouped or (regroup and law.same_port):
             n_rg = group_lines(read_rows, gates, line_v, line_s, law.gate_v_t, read_gid, read_v,
                                read_s, read_on)  # fmt: skip
-        if acts:
+        if regroup:
             n_wg = n_rg
             if not law.same_port:
                 n_wg = group_lines(write_rows, gates, line_v, line_s, law.gate_v_t, write_gid,
                                    write_v, write_s, write_on)  # fmt: skip
             if n_wg > mask.shape[0] or n_cg > mask.shape[1]:
-                table, mask = np.empty((n_wg, n_cg, 6)), np.empty((n_wg, n_cg), np.int64)
+                most = max(n_wg, 2), max(n_cg, 2)
+                table, mask = np.empty((most[0], most[1], 6)), np.empty(most, np.int64)
             passes = pulse_tables(n_wg, write_v, write_s, write_on, n_cg, col_v, col_s, law, table,
                                   mask)  # fmt: skip
-            acts = passes != 0
-            if acts:
+            if passes:
                 sort_by_group(col_gid, n_cg, order, starts)
                 n_acting = acting_rows(write_gid, n_cg, mask, acting)
+        acts = acts and passes != 0
 
         if grouped:
             if n_rg > coeff.shape[0] or n_cg > coeff.shape[1]:

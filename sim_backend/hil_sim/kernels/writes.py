@@ -66,6 +66,32 @@ def pulse_tables(
 
 
 @njit(cache=True)
+def crossing_alone(
+    rows: Any, acting: Any, n_acting: int, cols: Any, order: Any, n_order: int, line_v: Any,
+    line_s: Any, law: Any, gid: Any, starts: Any, table: Any, mask: Any,
+) -> int:  # fmt: skip
+    """Return the passes of a step in which no device acts with one driven line only, else −1.
+
+    All driven rows do the same, and all driven columns; ``acting`` and ``order`` list them.
+    ``gid``, ``starts``, ``table`` and ``mask`` become those of one group of either. It spares
+    grouping all lines of a step that drives few.
+    """
+    row_v, row_s, on_s = np.zeros(2), np.zeros(2), np.full(2, np.inf)
+    col_v, col_s = np.zeros(2), np.zeros(2)
+    if n_acting:
+        row_v[0], row_s[0] = line_v[rows[acting[0]]], line_s[rows[acting[0]]]
+    if n_order:
+        col_v[0], col_s[0] = line_v[cols[order[0]]], line_s[cols[order[0]]]
+    pulse_tables(2, row_v, row_s, on_s, 2, col_v, col_s, law, table, mask)
+    if mask[0, 1] or mask[1, 0]:
+        return -1
+    for k in range(n_acting):
+        gid[acting[k]] = 0
+    starts[0], starts[1] = 0, n_order
+    return int(mask[0, 0])
+
+
+@njit(cache=True)
 def acting_rows(write_gid: Any, n_cg: int, mask: Any, acting: Any) -> int:
     """List the rows in which some device gets pulses in this step; return how many they are."""
     count = 0
