@@ -72,3 +72,13 @@ def fill_lines(
             level_v[s, k] = v[s] * (on if is_on else off)
             state[s, k] = state_on if is_on else state_off
             selected[s, k] = is_on
+
+
+@njit(cache=True, nogil=True)
+def mark_crossings(starts: Any, line: Any, other: Any, chosen: Any) -> None:
+    """Choose the lines that cross step s's: those listed from ``starts[s]`` to its line's end."""
+    for s in range(starts.size):
+        at = starts[s]
+        while at < line.size and line[at] == line[starts[s]]:
+            chosen[s, other[at]] = True
+            at += 1

@@ -135,24 +135,49 @@ def program_counts(
     """
     if counts.shape != geometry.shape:
         raise ProtocolError(f"shape {counts.shape}, array {geometry.shape}", field="counts")
+    rows = np.flatnonzero(counts.any(axis=1))
+    at, cols = np.nonzero(counts[rows])
+    rows = rows[at]
+    return program_cells(
+        geometry, op, rows, cols, counts[rows, cols], v_write=v_write, width_s=width_s, phase=phase
+    )
+
+
+def program_cells(
+    geometry: ArrayGeometry,
+    op: OperatingPoint,
+    rows: Indices,
+    cols: Indices,
+    counts: NDArray[np.int64],
+    *,
+    v_write: float | None = None,
+    width_s: float | None = None,
+    phase: Phase = Phase.PROGRAM,
+) -> PulseBlock:
+    """Return the block of :func:`program_counts` for the devices (rows[k], cols[k]) alone.
+
+    ``counts`` are their write pulses, none 0; no device may be listed twice.
+    """
+    from hil.phases.kernels import mark_crossings
+
     lowest, highest = int(counts.min(initial=0)), int(counts.max(initial=0))
     if lowest < 0 and (highest > 0 or v_write is not None):
         raise ProtocolError("counts of both signs in one block", field="counts")
     if v_write is None:
         v_write = op.depress_v if lowest < 0 else op.potentiate_v
-    if lowest < 0:
-        counts = -counts
-    row_of_step, upto, repeat = _rises(counts)
-    rows = np.zeros((row_of_step.size, geometry.n_rows), dtype=np.bool_)
-    rows[np.arange(row_of_step.size), row_of_step] = True
-    cols = counts[row_of_step] >= upto[:, None]
+    order, starts, rises = _steps(rows, np.abs(counts))
+    line = rows[order]
+    chosen_rows = np.zeros((starts.size, geometry.n_rows), dtype=np.bool_)
+    chosen_rows[np.arange(starts.size), line[starts]] = True
+    chosen = np.zeros((starts.size, geometry.n_cols), dtype=np.bool_)
+    mark_crossings(starts, line, cols[order], chosen)
     state, level, selected = write_levels(
-        geometry, op.inhibit, rows, cols, v_write, op.gate_write_v
+        geometry, op.inhibit, chosen_rows, chosen, v_write, op.gate_write_v
     )
     return PulseBlock.build(
         phase, state, level, op.write_s if width_s is None else width_s, rise_s=op.rise_s,
         fall_s=op.fall_s, gap_s=op.gap_s, compliance_a=op.compliance_a,
-        repeat=repeat, selected=selected, target=row_of_step,
+        repeat=rises, selected=selected, target=line[starts],
     )  # fmt: skip
 
 
@@ -179,6 +204,8 @@ def program_columns(
     Raises:
         ProtocolError: shape, or counts of both signs.
     """
+    from hil.phases.kernels import mark_crossings
+
     if counts.shape != (geometry.n_rows, cols.size):
         raise ProtocolError(
             f"shape {counts.shape}, expected {(geometry.n_rows, cols.size)}", field="counts"
@@ -188,37 +215,34 @@ def program_columns(
         raise ProtocolError("counts of both signs in one block", field="counts")
     v_write = op.depress_v if lowest < 0 else op.potentiate_v
     by_column = np.abs(counts.T)
-    at, upto, repeat = _rises(by_column)
-    chosen = np.zeros((at.size, geometry.n_cols), dtype=np.bool_)
-    chosen[np.arange(at.size), cols[at]] = True
-    rows = by_column[at] >= upto[:, None]
+    line, rows = np.nonzero(by_column)
+    order, starts, rises = _steps(line, by_column[line, rows])
+    line = line[order]
+    chosen = np.zeros((starts.size, geometry.n_cols), dtype=np.bool_)
+    chosen[np.arange(starts.size), cols[line[starts]]] = True
+    chosen_rows = np.zeros((starts.size, geometry.n_rows), dtype=np.bool_)
+    mark_crossings(starts, line, rows[order], chosen_rows)
     state, level, selected = write_levels(
-        geometry, op.inhibit, rows, chosen, v_write, op.gate_write_v
+        geometry, op.inhibit, chosen_rows, chosen, v_write, op.gate_write_v
     )
     return PulseBlock.build(
         phase, state, level, op.write_s, rise_s=op.rise_s, fall_s=op.fall_s, gap_s=op.gap_s,
-        compliance_a=op.compliance_a, repeat=repeat, selected=selected, target=at,
+        compliance_a=op.compliance_a, repeat=rises, selected=selected, target=line[starts],
     )  # fmt: skip
 
 
-def _rises(
-    counts: NDArray[np.int64],
-) -> tuple[Indices, NDArray[np.int64], NDArray[np.int64]]:
-    """Return the line, the count reached and the further pulses of every step of a programme.
+def _steps(line: Indices, pulses: NDArray[np.int64]) -> tuple[Indices, Indices, NDArray[np.int64]]:
+    """Return an order of devices, where steps begin in it, and the further pulses of every step.
 
-    ``counts`` (n, m) ≥ 0 are the pulses of m devices on each of n lines; line k takes one step per
-    distinct count, for the devices that need at least so many.
+    A line takes one step per distinct count of its devices, for those that need at least so many:
+    in this order they are those from the step's beginning to the end of the line.
     """
-    some = np.flatnonzero(counts.any(axis=1))
-    line, other = np.nonzero(counts[some])
-    line = some[line]
-    pulses = counts[line, other]
     order = np.lexsort((pulses, line))
-    line, upto = line[order], pulses[order]
-    begins = np.diff(line, prepend=-1) != 0
+    upto = pulses[order]
+    begins = np.diff(line[order], prepend=-1) != 0
     rises = np.where(begins, upto, np.diff(upto, prepend=0))
-    steps = np.flatnonzero(rises)
-    return line[steps], upto[steps], rises[steps]
+    starts = np.flatnonzero(rises)
+    return order, starts, rises[starts]
 
 
 def erase_rows(geometry: ArrayGeometry, op: OperatingPoint, rows: Indices) -> PulseBlock:
