@@ -15,6 +15,7 @@ from hil.control.products import PairProducts, as_batch
 from hil.control.reads import PairReads, conductances
 from hil.control.recorder import Recorder
 from hil.control.runner import ProcedureResult, Progress, Runner
+from hil.control.writes import by_sign, drive, program_some
 from hil.errors import ConfigError, GeometryError, ProtocolError
 from hil.learning.rule import UpdateRule, UpdateSlots, check_slots
 from hil.operating import OperatingPoint
@@ -22,7 +23,7 @@ from hil.pairs import PairMap
 from hil.phases.reading import read_map
 from hil.phases.writing import CoincidenceUpdate, erase_rows, program_counts
 from hil.procedure import ArrayContext, Procedure
-from hil.program import FloatArray, Phase, Programme, split
+from hil.program import BoolArray, FloatArray, Phase
 from hil.registry import PROTOCOLS, load
 
 if TYPE_CHECKING:
@@ -292,22 +293,22 @@ class SynapseArray:
             v_write, width_s: another pulse than the operating point's, in volts and seconds.
             side: 1 = the second array of a two-arrays pair map.
         """
-        wanted = np.asarray(counts, dtype=np.int64)
-        runner = self._sides[side]
-        before = runner.backend.ledger.device_pulses
-        caps = runner.backend.capabilities
         blocks = [
-            piece
-            for part in by_sign(wanted)
-            for piece in split(
-                program_counts(self.geometry, self.op, part, v_write=v_write, width_s=width_s,
-                               phase=phase),
-                caps.max_steps, caps.max_block_s,
-            )
+            program_counts(self.geometry, self.op, part, v_write=v_write, width_s=width_s,
+                           phase=phase)
+            for part in by_sign(np.asarray(counts, dtype=np.int64))
         ]  # fmt: skip
-        for _ in runner.programme(Programme.of(*blocks)):
-            pass
-        return runner.backend.ledger.device_pulses - before
+        return drive(self._sides[side], blocks)
+
+    def program_some(
+        self, which: BoolArray, plus: Counts, minus: Counts, *, phase: Phase = Phase.PROGRAM
+    ) -> int:
+        """Do as :meth:`program_pairs` for the pairs in ``which`` alone, one number for each.
+
+        Raises:
+            GeometryError: the pairs share a reference column.
+        """
+        return program_some(self._sides, self._need_pairs(), which, plus, minus, phase)
 
     def erase(self, rows: ArrayLike | None = None) -> int:
         """Erase the whole blocks of ``rows`` (three-terminal cells); return the device pulses."""
@@ -358,14 +359,6 @@ class SynapseArray:
         if isinstance(procedure, str | Path):
             procedure = load_protocol(procedure)
         return self._sides[0].procedure(procedure, self.context, progress)
-
-
-def by_sign(counts: Counts) -> list[Counts]:
-    """Return the counts below 0 and those above 0, without those of which there is none."""
-    lowest, highest = int(counts.min(initial=0)), int(counts.max(initial=0))
-    if lowest < 0 < highest:
-        return [np.minimum(counts, 0), np.maximum(counts, 0)]
-    return [counts] if lowest or highest else []
 
 
 def load_protocol(path: str | Path) -> Procedure:

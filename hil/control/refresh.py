@@ -163,16 +163,16 @@ class Refresh:
         layer.exchange(outputs)
         u = (minus, plus)  # of the devices in their new roles
         due = np.ones(plus.shape, dtype=np.bool_)
-        pulses = layer.program_columns(outputs, *self._reset_counts(curve, u, due))
+        pulses = _drive_columns(layer, outputs, self._reset_counts(curve, u, due))
         target = np.clip(plus - minus, -1.0, 1.0)
         if self.mode == "open-loop":
             counts = self._first_counts(curve, target, due)
-            return Refreshed(due.size, pulses + layer.program_columns(outputs, *counts))
+            return Refreshed(due.size, pulses + _drive_columns(layer, outputs, counts))
         for number in range(self.passes):
             counts = self._missing(curve, target, _column_shares(layer, outputs), due, number)
             if not (counts[0].any() or counts[1].any()):
                 break
-            pulses += layer.program_columns(outputs, *counts)
+            pulses += _drive_columns(layer, outputs, counts)
         return Refreshed(due.size, pulses)
 
     def _due(self, layer: SynapseArray, plus: FloatArray, minus: FloatArray) -> BoolArray:
@@ -202,7 +202,7 @@ class Refresh:
             for (layer, curve), u, d in zip(group, read, due, strict=True):
                 if d.any():
                     counts = self._reset_counts(curve, u, d)
-                    pulses += layer.program_pairs(*counts, phase=Phase.REFRESH)
+                    pulses += layer.program_some(d, *counts, phase=Phase.REFRESH)
         for (layer, curve), (plus, minus), d in zip(group, read, due, strict=True):
             if d.any():
                 pulses += self._program(layer, curve, np.clip(plus - minus, -1.0, 1.0), d)
@@ -213,13 +213,13 @@ class Refresh:
     ) -> int:
         if self.mode == "open-loop":
             counts = self._first_counts(curve, target, due)
-            return layer.program_pairs(*counts, phase=Phase.REFRESH)
+            return layer.program_some(due, *counts, phase=Phase.REFRESH)
         pulses = 0
         for number in range(self.passes):
             counts = self._missing(curve, target, shares(layer), due, number)
             if not (counts[0].any() or counts[1].any()):
                 break
-            pulses += layer.program_pairs(*counts, phase=Phase.REFRESH)
+            pulses += layer.program_some(due, *counts, phase=Phase.REFRESH)
         return pulses
 
     def _reset_counts(
@@ -227,7 +227,8 @@ class Refresh:
     ) -> tuple[Counts, Counts]:
         """Return the pulses that take both devices of the pairs to their end of the range.
 
-        With write-verify a device that is there already, by its reading, gets none.
+        They are listed for the pairs that are due, in order. With write-verify a device that is
+        there already, by its reading, gets none.
         """
         step = curve.step_up if self.mode == "write-verify" else -np.inf
         counts = []
@@ -237,7 +238,7 @@ class Refresh:
                 pulses, away = raise_counts(curve, at, self.margin), curve.high - at
             else:
                 pulses, away = -reset_counts(curve, at, self.margin), at - curve.low
-            counts.append(_spread(due, np.where(away > step, pulses, 0)))
+            counts.append(np.where(away > step, pulses, 0))
         return counts[0], counts[1]
 
     def _first_counts(
@@ -245,7 +246,7 @@ class Refresh:
     ) -> tuple[Counts, Counts]:
         """Return the pulses of a mean device that was reset."""
         plus, minus = (
-            _spread(due, target_counts(curve, self.method, side))
+            target_counts(curve, self.method, side)
             for side in pair_targets(self.method, target[due])
         )
         return plus, minus
@@ -268,14 +269,15 @@ class Refresh:
             counts = -curve.pulses_down(plus, plus - less), -curve.pulses_down(minus, minus - more)
         else:
             counts = curve.pulses_up(plus, plus + more), curve.pulses_up(minus, minus + less)
-        return _spread(due, counts[0]), _spread(due, counts[1])
+        return counts
 
 
-def _spread(due: BoolArray, values: Counts) -> Counts:
-    """Return ``values`` of the pairs that are due in their places, 0 elsewhere."""
-    out = np.zeros(due.shape, dtype=np.int64)
-    out[due] = values
-    return out
+def _drive_columns(
+    layer: ExchangingArray, outputs: NDArray[np.int64], counts: tuple[Counts, Counts]
+) -> int:
+    """Give all pairs of ``outputs`` their pulses, which are listed row after row."""
+    plus, minus = (side.reshape(-1, outputs.size) for side in counts)
+    return layer.program_columns(outputs, plus, minus)
 
 
 def _column_shares(

@@ -81,6 +81,13 @@ class ExchangingArray(SynapseArray):
         sides = self._by_role(np.asarray(plus), np.asarray(minus), self.exchanged)
         return super().program_pairs(*sides, phase=phase)
 
+    def program_some(
+        self, which: BoolArray, plus: Indices, minus: Indices, *, phase: Phase = Phase.PROGRAM
+    ) -> int:
+        """Give the devices of some pairs their pulses by their role; return the pulses."""
+        exchanged = self.exchanged[np.nonzero(which)[1]]
+        return super().program_some(which, *self._by_role(plus, minus, exchanged), phase=phase)
+
     @staticmethod
     def _by_role(plus: NDArray, minus: NDArray, exchanged: BoolArray) -> tuple[NDArray, NDArray]:  # type: ignore[type-arg]
         return np.where(exchanged, minus, plus), np.where(exchanged, plus, minus)
