@@ -36,6 +36,12 @@ class BlockCounter(Recorder):
         self.exposures: dict[Backend, Exposure] = {}
         self._operation = {Phase[name.upper()] for name in TRAINING_LEVELS}
 
+    def before(self, backend: Backend, block: PulseBlock) -> None:
+        """Nothing is written that a crash could leave unknown."""
+
+    def refused(self, backend: Backend) -> None:
+        """Nothing was announced."""
+
     def block(
         self, backend: Backend, op_point: OperatingPoint, op_id: int, ordinal: int, layer: int,
         start_ns: int, n_pulses: int, block: PulseBlock, readings: MeasurementBlock, *,
