@@ -40,7 +40,7 @@ class Dataset:
     @classmethod
     def checked(
         cls, name: str, x_train: Any, y_train: Any, x_test: Any, y_test: Any,
-        n_classes: int | None = None,
+        n_classes: int | None = None, *, copy: bool = True,
     ) -> Dataset:  # fmt: skip
         """Return a data set of arrays that were checked; images are flattened.
 
@@ -49,12 +49,14 @@ class Dataset:
             x_train, x_test: (n_samples, …) numbers in 0 … 1.
             y_train, y_test: (n_samples,) whole numbers from 0.
             n_classes: number of classes; None = the largest training label + 1, at least 2.
+            copy: False takes x_train and x_test over where they have the right type; they become
+                read-only.
 
         Raises:
             ConfigError: a part is empty, has the wrong shape, NaN, values outside 0 … 1, or labels
                 that are no whole numbers or out of range; ``field`` names the array.
         """
-        x_train, x_test = _inputs("x_train", x_train), _inputs("x_test", x_test)
+        x_train, x_test = _inputs("x_train", x_train, copy), _inputs("x_test", x_test, copy)
         y_train = _labels("y_train", y_train, len(x_train), n_classes)
         if n_classes is None:
             n_classes = max(int(y_train.max()) + 1, 2)
@@ -87,9 +89,9 @@ class Dataset:
         )  # fmt: skip
 
 
-def _inputs(field: str, values: Any) -> NDArray[np.float64]:
+def _inputs(field: str, values: Any, copy: bool) -> NDArray[np.float64]:
     try:
-        x = np.array(values, dtype=np.float64)
+        x = (np.array if copy else np.asarray)(values, dtype=np.float64)
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"is no array of numbers: {exc}", field=field) from exc
     if x.ndim < 2 or x.size == 0:
@@ -97,18 +99,19 @@ def _inputs(field: str, values: Any) -> NDArray[np.float64]:
             f"is empty or has the wrong shape {x.shape}, expected (samples, features)", field=field
         )
     x = np.ascontiguousarray(x.reshape(len(x), -1))
+    lowest, highest = x.min(), x.max()
+    if lowest >= 0.0 and highest <= 1.0:  # which no NaN is
+        return x
     bad = ~np.isfinite(x)
     if bad.any():
         sample, feature = np.argwhere(bad)[0]
         raise ConfigError(
             f"sample {sample}, feature {feature} is {x[sample, feature]}", field=field
         )
-    if x.min() < 0.0 or x.max() > 1.0:
-        raise ConfigError(
-            f"values from {x.min():g} to {x.max():g}, must be within 0 … 1 (divide by the largest)",
-            field=field,
-        )
-    return x
+    raise ConfigError(
+        f"values from {lowest:g} to {highest:g}, must be within 0 … 1 (divide by the largest)",
+        field=field,
+    )
 
 
 def _labels(field: str, values: Any, n_samples: int, n_classes: int | None) -> NDArray[np.int64]:

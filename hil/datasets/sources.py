@@ -80,7 +80,7 @@ def load_mnist(folder: str | Path) -> Dataset:
                 path=labels_path,
             )
         parts[part] = images / 255.0, labels
-    return Dataset.checked("mnist", *parts["train"], *parts["test"], n_classes=10)
+    return Dataset.checked("mnist", *parts["train"], *parts["test"], n_classes=10, copy=False)
 
 
 def _idx_file(folder: Path, name: str) -> Path:

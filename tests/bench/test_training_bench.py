@@ -7,86 +7,19 @@ writer thread of the recording included, because the cores may be shared; nothin
 from __future__ import annotations
 
 import math
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hil_sim.backend import SimBackend
 from hil_sim.kernels import law as lw
+from mnist_training import ETA, Prepared, cpu_s, prepared
 from numba import njit
 
-from hil.config.toml_file import validate_text
-from hil.config.training import Training
-from hil.control.learners.making import make_learner
-from hil.control.learners.pair_updates import PairUpdates
-from hil.control.placement import Site, build_network, layer_sizes, lines_needed
 from hil.control.preparation import RESET_GRID
-from hil.control.recorder import Recorder
-from hil.control.response import ResponseCurve
-from hil.control.training import initial_weights, measure_layers
-from hil.datasets.dataset import Dataset
-from hil.datasets.sources import load_mnist
 from hil.learning.neuron import one_hot
-from hil.record import RunFolder
-from hil.registry import backend_factory
 
-ETA, EVERY, DEAD_ZONE, THRESHOLD, FLOOR, MARGIN = 0.143, 100, 0.05, 0.5, 0.2, 1.5
+EVERY, DEAD_ZONE, THRESHOLD, FLOOR, MARGIN = 100, 0.05, 0.5, 0.2, 1.5
 SETTLED, TIMED = 500, 3000  # samples before the clock starts, and while it runs
-TRAINING = """\
-schema = 1
-[network]
-hidden = [200]
-[rule]
-method = "{method}"
-[schedule]
-eta = 0.143
-[refresh]
-every = {every}
-[characterise]
-pulses = 300
-"""
-
-
-@dataclass
-class Prepared:
-    """A network on simulated arrays, recorded per operation, after its initial weights."""
-
-    learner: PairUpdates
-    curves: list[ResponseCurve]
-    backends: list[SimBackend]
-    scales: tuple[float, ...]
-
-
-@contextmanager
-def prepared(
-    folder: Path, dataset: Dataset, method: str = "M3", every: int = EVERY
-) -> Iterator[Prepared]:
-    training = validate_text(TRAINING.format(method=method, every=every), Training)
-    with ExitStack() as stack:
-        run = RunFolder.create(
-            folder, "bench", kind="train", backend="sim", simulated=True, levels="operation"
-        )
-        recorder = Recorder(stack.enter_context(run))
-        sites, backends = [], []
-        for k, size in enumerate(layer_sizes(training, dataset)):
-            backend, op = backend_factory("sim").open_device(
-                "nonlinear", *lines_needed(size), seed=k + 1
-            )
-            backends.append(backend)
-            sites.append(Site(stack.enter_context(backend), op))
-        network = build_network(training, dataset, sites, recorder)
-        curves, _ = measure_layers(training, network.matrices)
-        learner = make_learner(training, network, curves, np.random.default_rng(1))
-        learner.initialise(initial_weights(training, network))
-        learner.set_rate(ETA)
-        yield Prepared(learner, curves, backends, training.network.scales)
-
 
 # -- the bare loop: shares u of each device's own range, and nothing but arithmetic ---------------
 
@@ -252,29 +185,6 @@ def bare_arguments(prep: Prepared) -> dict[str, Any]:
         "down": curve.pulses_down(shares, np.full_like(shares, curve.down[curve.full_down]))
         .astype(np.float64),
     }  # fmt: skip
-
-
-def cpu_s(action: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.process_time()
-    result = action()
-    return time.process_time() - start, result
-
-
-@pytest.fixture(scope="module")
-def mnist() -> Dataset:
-    folder = os.environ.get("HIL_MNIST")
-    if folder is None:
-        pytest.skip("HIL_MNIST names no folder with MNIST's files")
-    return load_mnist(folder)
-
-
-@pytest.fixture
-def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    def printed(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return printed
 
 
 @pytest.mark.parametrize("every", [EVERY, 10**6], ids=["refresh-every-100", "no-refresh"])
