@@ -73,7 +73,7 @@ def same(a, b, rtol=0.0):
 
 
 @pytest.mark.parametrize("every_s", [0.0, 1e9], ids=["checkpoints", "none"])
-@pytest.mark.parametrize("n", [1, 2, 20, 39])
+@pytest.mark.parametrize("n", [1, 24])
 def test_a_static_protocol_ends_with_the_outcome_of_one_never_stopped(lab, n, every_s, monkeypatch):
     monkeypatch.setattr(
         running, "ProtocolCheckpoints",

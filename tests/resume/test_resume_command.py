@@ -29,7 +29,7 @@ def run_hil(*arguments, cwd):
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT to one process")
 def test_a_training_stopped_by_ctrl_c_goes_on_and_tells_where(tmp_path):
-    folder = lab(tmp_path, samples=400, chip="W3-D5")
+    folder = lab(tmp_path, samples=200, chip="W3-D5")
     process = subprocess.Popen(
         [*HIL, "train", "training.toml", "-s", "station.toml", "--sim", "--checkpoint-every", "30"],
         cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
