@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,3 +35,14 @@ def small_disk(tmp_path):
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+_BENCHMARKS = Path(__file__).with_name("bench")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave the benchmarks out unless they are named: ``pytest tests/bench``."""
+    if collection_path != _BENCHMARKS:
+        return None
+    named = (Path(config.invocation_params.dir, arg.split("::")[0]) for arg in config.args)
+    return None if any(path.resolve().is_relative_to(_BENCHMARKS) for path in named) else True
