@@ -225,7 +225,9 @@ def test_floating_lines_limits_and_transistors_always_settle(seed, rows, cols, l
     m = one.drive(levels, T, floats=floats, sense=" ".join(names), compliance_a=limit)
     driven = np.array([n in levels for n in names])
     assert abs(m.current_a.sum()) <= 1e-9 * max(abs(m.current_a).max(), 1e-8)
-    assert (np.abs(m.current_a)[driven] <= limit[driven] * (1 + 1e-6)).all()
+    # Beside kiloamperes a small limit is met as well as potentials can be represented.
+    rounding_a = np.finfo(float).eps * np.abs(m.current_a).max()
+    assert (np.abs(m.current_a)[driven] <= limit[driven] * (1 + 1e-6) + rounding_a).all()
     flagged = (m.status & np.uint32(Status.I_COMPLIANCE)) != 0
     kept_level = np.array(
         [m.level_v[k] == np.float32(levels.get(n, 0.0)) for k, n in enumerate(names)]
