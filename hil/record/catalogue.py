@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -145,7 +146,7 @@ def _opened(folder: Path, rebuild: bool) -> Catalogue:
     if rebuild:
         _remove(file)
     try:
-        return _up_to_date(folder, file, notes)
+        return _patiently(folder, file, notes)
     except sqlite3.DatabaseError as exc:
         if _is_busy(exc):
             raise StoreError(f"{file}: another process is using it: {exc}") from exc
@@ -158,6 +159,18 @@ def _opened(folder: Path, rebuild: bool) -> Catalogue:
         return _up_to_date(folder, file, notes)
     except sqlite3.DatabaseError as exc:
         raise StoreError(f"{file}: cannot be rebuilt: {exc}") from exc
+
+
+def _patiently(folder: Path, file: Path, notes: list[str]) -> Catalogue:
+    """Return the catalogue; SQLite waits for no other process while it turns to its log."""
+    end = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            return _up_to_date(folder, file, notes)
+        except sqlite3.DatabaseError as exc:
+            if not _is_busy(exc) or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
 
 
 def _up_to_date(folder: Path, file: Path | None, notes: list[str]) -> Catalogue:

@@ -78,6 +78,7 @@ class RigBackend(Backend):
         self.calibration_notes: list[str] = []  #: what has changed since, but does not matter
         self._wire(geometry)
         self._simulated = simulated
+        self.rack.patience = 3.0 if simulated else 1.0
         super().__init__(geometry, self._capabilities(), limits)
         self.checker = RigChecker(self)
         self.name = name

@@ -54,6 +54,7 @@ class Rack:
         self._retired = 0
         self.closed: frozenset[Crosspoint] | None = None  #: relays; None = not known
         self.aborted = threading.Event()
+        self.patience = 1.0  #: factor on the margin: an emulator computes, and may have to compile
 
     # -- life ------------------------------------------------------------------------------
 
@@ -201,7 +202,9 @@ class Rack:
             self._refuse_aborted()
             for name in reversed(list(run.programs)):  # followers are armed before the master
                 self.sources[name].start()
-            timeout_s = run.duration_s * 1.2 + _MARGIN_S + _PER_READING_S * run.n_readings
+            timeout_s = (
+                run.duration_s * 1.2 + self.patience * _MARGIN_S + _PER_READING_S * run.n_readings
+            )
             for name in run.programs:
                 self.sources[name].wait(timeout_s)
             self._refuse_aborted()
