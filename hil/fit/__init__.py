@@ -1,0 +1,1 @@
+"""From recorded pulse responses to the parameters of the simulator's device models."""
