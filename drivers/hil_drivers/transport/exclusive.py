@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -30,7 +31,12 @@ def lock_folder() -> Path:
 
 
 def canonical(resource: str) -> str:
-    """Return one spelling of a VISA resource: ``TCPIP::H::5025::SOCKET`` names board 0."""
+    """Return one spelling of a VISA resource or a serial port.
+
+    ``TCPIP::H::5025::SOCKET`` names board 0; ``/dev/serial/by-id/…`` is a link to the port itself.
+    """
+    if resource.startswith("/"):
+        return os.path.realpath(resource)
     from pyvisa import rname
 
     try:

@@ -1,0 +1,228 @@
+"""Serial ports as byte streams: opened for one program alone, logged, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from hil.errors import ConfigError, HilError, LinkError, LinkTimeout
+from hil_drivers.transport.session import SHORT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from hil_drivers.transport.wirelog import WireLog
+
+Parity = Literal["none", "even", "odd"]
+
+#: Longest wait inside one call of pySerial, in seconds. It is set once: pySerial sets every
+#: attribute of the port again when its time-out changes.
+_POLL_S: Final = 0.02
+_MOST: Final = 1 << 16  # bytes of one read
+_PARITY: Final = {"none": "N", "even": "E", "odd": "O"}
+_PSEUDO: Final = ("/dev/pts/", "/dev/ttys")
+
+
+def has_parity(resource: str) -> bool:
+    """Return whether ``resource`` is a port with parity: no socket and no pseudo terminal.
+
+    Linux refuses to set the parity of a pseudo terminal (EINVAL).
+    """
+    return "://" not in resource and not os.path.realpath(resource).startswith(_PSEUDO)
+
+
+class SerialPort:
+    """One open serial port, used by one thread; :meth:`cancel` and :meth:`write` from any.
+
+    Args:
+        resource: ``COM3``, ``/dev/ttyACM0``, a path in ``/dev/serial/by-id``, or a URL of pySerial
+            such as ``socket://127.0.0.1:4000``.
+        baud: bits per second.
+        parity: left out where there is none, see :func:`has_parity`.
+        log: every byte goes into it, under ``name``.
+        name: the instrument's, in the log.
+
+    Raises:
+        ConfigError: no port is called that.
+        LinkError: the port is not there, or another program has it open.
+    """
+
+    def __init__(
+        self, resource: str, *, baud: int = 115200, parity: Parity = "none",
+        log: WireLog | None = None, name: str = "",
+    ) -> None:  # fmt: skip
+        import serial
+
+        self.address = resource
+        self.transactions = 0  #: writes so far
+        self._log, self._name = log, name
+        self._left = bytearray()
+        self._cancelled = False
+        setting = _PARITY[parity] if has_parity(resource) else "N"
+        # Exclusive: a terminal program on the same port would take part of the replies.
+        exclusive = None if "://" in resource else True
+        try:
+            with _Guarded(self, "opening", "open"):
+                self._port: Any = serial.serial_for_url(
+                    resource, baudrate=baud, parity=setting, timeout=_POLL_S,
+                    write_timeout=SHORT_TIMEOUT_S, exclusive=exclusive,
+                )  # fmt: skip
+        except LinkError as exc:
+            if isinstance(exc.__cause__, ValueError):
+                raise ConfigError(f"{resource!r} is no serial port: {exc.__cause__}",
+                                  field="resource") from exc  # fmt: skip
+            raise
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have come and were not read."""
+        self._refuse_closed()
+        with _Guarded(self, "looking for bytes", "read"):
+            return len(self._left) + int(self._port.in_waiting)
+
+    def write(self, payload: bytes) -> None:
+        """Send all of ``payload``, once.
+
+        Raises:
+            LinkError: the port is gone; LinkTimeout: it takes nothing.
+        """
+        self._refuse_closed()
+        self.transactions += 1
+        with _Guarded(self, "sending", "write", payload):
+            self._port.write(payload)
+        self.note("write", payload)
+
+    def read_exactly(self, count: int, timeout_s: float = SHORT_TIMEOUT_S) -> bytes:
+        """Return the next ``count`` bytes.
+
+        Raises:
+            LinkTimeout: fewer came in time; they stay unread. LinkError: the port is gone.
+        """
+        return self._until(lambda: count if len(self._left) >= count else 0, timeout_s,
+                           f"of {count} bytes")  # fmt: skip
+
+    def read_until(self, end: bytes, timeout_s: float = SHORT_TIMEOUT_S, most: int = 4096) -> bytes:
+        """Return what comes up to and with ``end``.
+
+        Raises:
+            LinkTimeout: ``end`` did not come in time; what came stays unread.
+            LinkError: more than ``most`` bytes came without it, or the port is gone.
+        """
+
+        def found() -> int:
+            at = self._left.find(end)
+            if at < 0 and len(self._left) > most:
+                raise LinkError(f"{len(self._left)} bytes came without {end!r}", self.address)
+            return at + len(end) if at >= 0 else 0
+
+        return self._until(found, timeout_s, f"bytes without {end!r}")
+
+    def read_some(self, timeout_s: float = SHORT_TIMEOUT_S) -> bytes:
+        """Return what has come, at least one byte; nothing when nothing comes in time.
+
+        Raises:
+            LinkError: the port is gone.
+        """
+        return self._until(lambda: len(self._left), timeout_s, None)
+
+    def drain(self, quiet_s: float, most_s: float) -> int:
+        """Drop what is unread until nothing comes for ``quiet_s``; return the bytes dropped.
+
+        Raises:
+            LinkTimeout: bytes still come after ``most_s``. LinkError: the port is gone.
+        """
+        dropped, until_s = 0, time.monotonic() + most_s
+        while got := self.read_some(quiet_s):
+            dropped += len(got)
+            if time.monotonic() > until_s:
+                raise LinkTimeout(f"bytes still came after {most_s:g} s", self.address)
+        return dropped
+
+    def _until(self, enough: Callable[[], int], timeout_s: float, what: str | None) -> bytes:
+        """Return as many bytes as ``enough`` says once it says more than none.
+
+        ``what`` ends the error of a time-out; None makes a time-out return nothing.
+        """
+        self._refuse_closed()
+        until_s = time.monotonic() + timeout_s
+        with _Guarded(self, "waiting for a reply", "read"):
+            while not (count := enough()):
+                got = self._port.read(min(self._port.in_waiting, _MOST) or 1)
+                if got:
+                    self._left += got
+                elif self._cancelled:
+                    raise LinkError("the wait for a reply was cancelled", self.address)
+                elif time.monotonic() >= until_s:
+                    if what is None:
+                        return b""
+                    raise LinkTimeout(f"no answer within {timeout_s:.3g} s: {len(self._left)} "
+                                      f"{what} came", self.address)  # fmt: skip
+        taken = bytes(self._left[:count])
+        del self._left[:count]
+        self.note("read", taken)
+        return taken
+
+    def cancel(self) -> None:
+        """End every wait for bytes, now and later, with a LinkError; from any thread."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """Close; idempotent, never raises."""
+        with contextlib.suppress(OSError):  # a port that is gone is closed
+            self._port.close()
+
+    def _refuse_closed(self) -> None:
+        if not self._port.is_open:
+            raise LinkError("the port is closed", self.address)
+
+    def note(self, op: str, payload: bytes, error: str = "") -> None:
+        """Log one exchange: as text where it is printable, in base64 where it is not."""
+        if self._log is None:
+            return
+        fields = {"error": error}
+        text = payload.decode("latin-1")
+        if text.isascii() and text.replace("\n", "").isprintable():
+            fields["sent" if op == "write" else "reply"] = text
+        else:
+            fields |= {"dtype": "|u1", "block": base64.b64encode(payload).decode("ascii")}
+        self._log.add(self._name, op, **fields)
+
+
+class _Guarded:
+    """Context that turns what pySerial raises into link errors, and logs what failed."""
+
+    __slots__ = ("_doing", "_op", "_payload", "_port")
+
+    def __init__(self, port: SerialPort, doing: str, op: str, payload: bytes = b"") -> None:
+        self._port, self._doing, self._op, self._payload = port, doing, op, payload
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None or not isinstance(exc, Exception):
+            return
+        failure = exc if isinstance(exc, HilError) else self._translated(exc)
+        if failure is None:
+            return
+        self._port.note(self._op, self._payload, f"{type(failure).__name__}: {failure}")
+        if failure is not exc:
+            raise failure from exc
+
+    def _translated(self, exc: Exception) -> HilError | None:
+        import serial
+
+        if isinstance(exc, serial.SerialTimeoutException):
+            return LinkTimeout(f"{self._doing}: the port takes nothing", self._port.address)
+        # termios.error, which POSIX ports raise when they have gone, is no OSError.
+        if type(exc).__module__ == "termios" or isinstance(exc, OSError | ValueError):
+            return LinkError(f"{self._doing}: {exc}", self._port.address)
+        return None
