@@ -39,7 +39,7 @@ class Population:
         law: one-element record array, what all devices share (``kernels.law.LAW``).
         params: (n_rows, n_cols, 8) float64, columns ``P_*`` of ``kernels.law``; a device that
             cannot change (stuck, pristine) has P_MIN = P_MAX.
-        nodes_up, nodes_down: (3, n) look-up tables, (3, 2) zeros without.
+        nodes_up, nodes_down: (3, n) look-up tables, (16, n) with quantiles, (3, 2) zeros without.
         full_min, full_max: range after forming, in siemens.
         v_form: forming voltages in volts, empty without forming.
         nu: drift exponents, empty without drift.
@@ -182,7 +182,8 @@ def _law(
         "g_top": np.inf if device.drift is not None else float(params[..., lw.P_MAX].max()),
         "v_form_min": float(v_form.min()) if v_form.size else np.inf,
     }  # fmt: skip
-    spread = any(b.spread is not None for b in (device.potentiation, device.depression))
+    branches = (device.potentiation, device.depression)
+    spread = any(b.spread is not None or b.quantiles is not None for b in branches)
     values["noisy"] = v.step_c2c > 0.0 or v.range_c2c > 0.0 or spread
     if device.transistor is not None:
         values["gate_v_t"] = device.transistor.threshold

@@ -16,6 +16,7 @@ from hil_sim.kernels.law import (
     P_B_UP,
     P_MAX,
     P_MIN,
+    lookup_deviate,
     lookup_spread,
     mean_change,
     mean_pulse,
@@ -140,11 +141,13 @@ def _general(
         if law.noisy and c_add == 0.0 and not lookup:
             change *= 1.0 + c_mult * z[k - start]
         elif law.noisy:
-            add = c_add * c_add * n
+            add, deviate = c_add * c_add * n, z[k - start]
             if lookup:
                 s = lookup_spread(u, nodes)
-                add += s * s * n
-            change += math.sqrt(c_mult * c_mult * change * change + add) * z[k - start]
+                add += s * s * n * params[row, col, of_a]
+                if nodes.shape[0] > 3:
+                    deviate = lookup_deviate(u, deviate, nodes)
+            change += math.sqrt(c_mult * c_mult * change * change + add) * deviate
         u = _bounded(u + change, u, 0.0, 1.0)
         g[row, col] = low + u * span if up else high - u * span
 

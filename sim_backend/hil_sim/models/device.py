@@ -22,6 +22,7 @@ from hil_sim.models.electrical import (
     TransistorTable,
     VariationTable,
 )
+from hil_sim.models.fitted import FitTable
 from hil_sim.models.response import BranchTable, Model
 
 PRESETS = "presets"
@@ -48,6 +49,7 @@ class Device(Table):
     drift: DriftTable | None = None
     forming: FormingTable | None = None
     drive: DriveTable
+    fit: FitTable | None = None  #: where fitted parameters come from; the simulator does not use it
 
     @field_validator("cell")
     @classmethod
