@@ -61,7 +61,8 @@ class Responses:
     @property
     def good(self) -> NDArray[np.bool_]:
         """(n,) rows without a flag."""
-        return self.flag == 0
+        good: NDArray[np.bool_] = self.flag == 0
+        return good
 
     def only(self, rows: NDArray[np.bool_]) -> Responses:
         """Return the chosen rows; the devices keep their numbers."""

@@ -212,7 +212,7 @@ def lookup_deviate(u: float, z: float, nodes: Any) -> float:
     k = min(_node_before(x, u), x.size - 2) if u > x[0] else 0
     share = min(max((u - x[k]) / (x[k + 1] - x[k]), 0.0), 1.0)
     place = 2.0 * (z + 3.0)
-    m = min(max(int(math.floor(place)), 0), 11)
+    m = min(max(math.floor(place), 0), 11)
     along = place - m
     low = nodes[3 + m, k] + along * (nodes[4 + m, k] - nodes[3 + m, k])
     high = nodes[3 + m, k + 1] + along * (nodes[4 + m, k + 1] - nodes[3 + m, k + 1])

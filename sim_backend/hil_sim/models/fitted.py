@@ -1,4 +1,4 @@
-"""The table [fit] of a device file: which runs its parameters were fitted to, and how sure they are.
+"""The table [fit] of a device file: the runs its parameters come from, and how sure they are.
 
 The simulator does not read it; it goes with the parameters wherever the file goes.
 """
@@ -58,7 +58,7 @@ class FitTable(Table):
     level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     run: tuple[FitRunTable, ...]
     model: tuple[FitModelTable, ...] = ()
-    interval: dict[str, tuple[Bound, Bound]] = {}
-    derived: dict[str, tuple[Bound, Bound, Bound]] = {}
-    correlation: dict[str, Annotated[float, Field(ge=-1.0, le=1.0)]] = {}
+    interval: dict[str, tuple[Bound, Bound]] = Field(default_factory=dict)
+    derived: dict[str, tuple[Bound, Bound, Bound]] = Field(default_factory=dict)
+    correlation: dict[str, Annotated[float, Field(ge=-1.0, le=1.0)]] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()

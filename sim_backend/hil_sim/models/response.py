@@ -20,9 +20,10 @@ Sources: exponential is the A/ν form of NeuroSim (Chen, Peng and Yu, IEEE TCAD 
 12, 288 (2013); soft-bounds is LinearStep/SoftBounds of aihwkit (Rasch et al., AICAS 2021) with a
 slope γ; lookup is the ΔG(G) table of CrossSim (Agarwal et al., IJCNN 2016).
 
-The change by one pulse of a look-up table is ``D(u) + s(u)·q(u, z)`` with a normal deviate z: q = z,
-or, with ``quantiles``, the measured quantile at the probability Φ(z), brought to mean 0 and standard
-deviation 1. n pulses' worth, and a device whose steps are n times larger, have the spread √n·s.
+The change by one pulse of a look-up table is ``D(u) + s(u)·q(u, z)`` with a normal deviate z: q = z
+or, with ``quantiles``, the measured quantile at the probability Φ(z), brought to mean 0 and
+standard deviation 1. n pulses' worth, and a device whose steps are n times larger, have the spread
+√n·s.
 """
 
 from __future__ import annotations
