@@ -28,6 +28,7 @@ class BlockTemplate:
         off_state, off_level_v: what :meth:`fill_bits` gives a line whose bit is 0; None = ground.
         corners: blocks that are checked in place of the bounds, for templates that switch lines.
         checked_by: the limit checkers that have passed it.
+        plans: what those who run or count its blocks have found out about it, by themselves.
     """
 
     block: PulseBlock
@@ -37,6 +38,7 @@ class BlockTemplate:
     off_level_v: FloatArray | None = None
     corners: tuple[PulseBlock, ...] = ()
     checked_by: set[object] = field(init=False, default_factory=set)
+    plans: dict[object, Any] = field(init=False, default_factory=dict)
     _readings: int = field(init=False)
 
     def __post_init__(self) -> None:
