@@ -84,14 +84,15 @@ class LocalEngine:
                         left.pop(name, None)
                         ended(name, error)
             except TerminatedWorkerError:
-                for task in batch:
-                    if task.id in left and _begun(task):
-                        deaths[task.id] += 1
-                        if deaths[task.id] >= MAX_DEATHS:
-                            del left[task.id]
-                            error = "its worker process was killed twice (out of memory?)"
-                            task.folder.fail(error)
-                            ended(task.id, error)
+                open_tasks = [task for task in batch if task.id in left]
+                # One that had begun, or any of them where none had.
+                for task in [task for task in open_tasks if _begun(task)] or open_tasks:
+                    deaths[task.id] += 1
+                    if deaths[task.id] >= MAX_DEATHS:
+                        del left[task.id]
+                        error = "its worker process was killed twice (out of memory?)"
+                        task.folder.fail(error)
+                        ended(task.id, error)
 
 
 def _begun(task: Task) -> bool:

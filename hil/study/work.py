@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from hil.errors import HilError, RunInterrupted
 from hil.study.folder import PointFolder
 
-#: Set in processes that share the cores among themselves.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+#: What a run may fail with; a user's own rule may raise anything that Python's arithmetic does.
+_FAILURES = (
+    HilError, ArithmeticError, ValueError, LookupError, TypeError, OSError, MemoryError,
+)  # fmt: skip
 
 
 def run_point(path: str | Path, seed: int, *, sim: bool, level: str) -> str | None:
@@ -23,8 +24,6 @@ def run_point(path: str | Path, seed: int, *, sim: bool, level: str) -> str | No
     folder = PointFolder(Path(path))
     if folder.done is not None:
         return None
-    for name in _THREADS:
-        os.environ.setdefault(name, "1")
     from hil.control.session import open_session
 
     try:
@@ -38,12 +37,8 @@ def run_point(path: str | Path, seed: int, *, sim: bool, level: str) -> str | No
                 session.run_protocol(folder.path / "protocol.toml", level=level)
     except (RunInterrupted, KeyboardInterrupt):
         raise
-    except HilError as exc:
+    except _FAILURES as exc:  # the other points go on
         error = f"{type(exc).__name__}: {exc}"
-    except (ArithmeticError, ValueError, LookupError, TypeError, OSError, MemoryError) as exc:
-        # A user's own rule may raise anything; the other points go on.
-        error = f"{type(exc).__name__}: {exc}"
-    else:
-        return None
-    folder.fail(error)
-    return error
+        folder.fail(error)
+        return error
+    return None

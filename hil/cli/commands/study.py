@@ -68,9 +68,7 @@ def run(
             parameters=more,
         )  # fmt: skip
     with interruptible("points that are open start over"), progress("study") as report:
-        outcome = run_study(
-            study, out, chosen, lambda done, total, label: report(done, total, label)
-        )
+        outcome = run_study(study, out, chosen, report)
     for label, error in outcome.failed.items():
         output.note(f"failed: {label}: {error}")
     for what in outcome.untuned:
