@@ -52,6 +52,12 @@ class RuleError(HilError, ValueError):
     exit_code = 3
 
 
+class FitError(HilError, ValueError):
+    """What was measured does not allow the fit that was asked for."""
+
+    exit_code = 3
+
+
 class LimitError(HilError, ValueError):
     """A request is outside a safety limit or a backend's capability; it was not driven.
 
