@@ -264,25 +264,31 @@ def count_pulses(
 
 
 @njit(cache=True)
+def rows_alone(state: Any, level_v: Any, plus: Any, read_v: float) -> Any:
+    """Return which ``plus`` line each step drives alone, at ``read_v``; −1 for none."""
+    rows = np.empty(state.shape[0], np.int64)
+    for s in range(rows.size):
+        rows[s] = _single_line(state, level_v, s, plus, read_v)
+    return rows
+
+
+@njit(cache=True)
 def note_conductances(
-    state: Any, level_v: Any, step: Any, line: Any, current_a: Any, usable: Any, plus: Any,
+    rows: Any, step: Any, line: Any, current_a: Any, status: Any, unusable: int,
     col_of_line: Any, read_v: float, sel_v2t: Any, plus_v2t: Any, minus_v2t: Any, g: Any,
     joule: Any, joule_v2t: Any,
 ) -> None:  # fmt: skip
     """Take over the conductances that readings give, and settle the energy up to now with them.
 
-    A reading gives one where its step drives exactly one ``plus`` line, at ``read_v``. The energy
-    since a device's last reading is that of the mean of both conductances.
+    A reading gives one where its step has a row in ``rows``, see :func:`rows_alone`, and its status
+    has no bit of ``unusable``. The energy since a device's last reading is that of the mean of both
+    conductances.
     """
-    at, row = -1, -1
     for m in range(step.size):
-        if not (0 <= step[m] < state.shape[0] and 0 <= line[m] < col_of_line.size):
+        if not (0 <= step[m] < rows.size and 0 <= line[m] < col_of_line.size):
             continue  # what an implementation writes by mistake must not reach the memory
-        if step[m] != at:
-            at = step[m]
-            row = _single_line(state, level_v, at, plus, read_v)
-        j = col_of_line[line[m]]
-        if row < 0 or j < 0 or not usable[m] or np.isnan(current_a[m]):
+        row, j = rows[step[m]], col_of_line[line[m]]
+        if row < 0 or j < 0 or status[m] & unusable or np.isnan(current_a[m]):
             continue
         now = -current_a[m] / read_v
         before = now if np.isnan(g[row, j]) else g[row, j]

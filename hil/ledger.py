@@ -76,11 +76,15 @@ class Ledger:
     def __init__(self, geometry: ArrayGeometry) -> None:
         self.geometry = geometry
         rows, cols = geometry.shape
-        # One record per device: a pulse then touches one place in memory, not one per table.
-        columns = [*_PER_DEVICE.items(), ("g_last_siemens", np.float64)]
-        devices = np.zeros((rows, cols), columns)
-        for name, _ in columns:
-            setattr(self, name, devices[name])
+        # One record per device of what pulses count: a pulse then touches one place in memory, not
+        # one per table. What readings settle goes through the whole array: tables of their own.
+        pulsed = np.zeros(
+            (rows, cols), [(n, t) for n, t in _PER_DEVICE.items() if "settled" not in n]
+        )
+        for name in pulsed.dtype.names or ():
+            setattr(self, name, pulsed[name])
+        self.settled_joule, self.settled_v2s = np.zeros((rows, cols)), np.zeros((rows, cols))
+        self.g_last_siemens = np.zeros((rows, cols))
         for name, dtype in _PER_LINE.items():
             setattr(self, f"row_{name}", np.zeros(rows, dtype))
             setattr(self, f"col_{name}", np.zeros(cols, dtype))
@@ -108,10 +112,12 @@ class Ledger:
             return self._add_erase(block)
         kernels, width = self._loaded(), widths_2d(block)
         if block.phase in READING_PHASES:
-            driven = block.state, block.level_v, width, block.repeat
-            plus, minus = self._read_lines
-            kernels.count_reads(*driven, plus, self.row_reads, self.row_v2s)
-            kernels.count_reads(*driven, minus, self.col_reads, self.col_v2s)
+            known = self._known_reads(block)
+            if known is not None:
+                for table, more in zip(self._read_tables, known, strict=True):
+                    table += more
+                return 0
+            self._count_reads(block, *self._read_tables)
             return 0
         plus, minus = self._write_lines
         pulses = kernels.count_pulses(
@@ -124,6 +130,39 @@ class Ledger:
             self.device_pulses += pulses
             self.most_pulses_bound += int(block.repeat.sum())
         return int(pulses)
+
+    @property
+    def _read_tables(self) -> tuple[NDArray[Any], ...]:
+        return self.row_reads, self.row_v2s, self.col_reads, self.col_v2s
+
+    def _count_reads(
+        self, block: PulseBlock, row_reads: Any, row_v2s: Any, col_reads: Any, col_v2s: Any
+    ) -> None:
+        kernels = self._loaded()
+        driven = block.state, block.level_v, widths_2d(block), block.repeat
+        plus, minus = self._read_lines
+        kernels.count_reads(*driven, plus, row_reads, row_v2s)
+        kernels.count_reads(*driven, minus, col_reads, col_v2s)
+
+    def _known_reads(self, block: PulseBlock) -> tuple[NDArray[Any], ...] | None:
+        """Return what a block of its template's own levels adds, found once; None for another.
+
+        None, too, where a line is read in several steps: stress is added up in order.
+        """
+        template = block.template
+        if template is None or not template.is_own(block):
+            return None
+        known: tuple[NDArray[Any], ...] | None
+        if self in template.plans:
+            known = template.plans[self]
+            return known
+        known = tuple(np.zeros_like(table) for table in self._read_tables)
+        self._count_reads(block, *known)
+        most = int(block.repeat.min(initial=1))
+        if known[0].max(initial=0) > most or known[2].max(initial=0) > most:
+            known = None
+        template.plans[self] = known
+        return known
 
     def _add_erase(self, block: PulseBlock) -> int:
         erase = self._erase_lines
@@ -151,11 +190,23 @@ class Ledger:
         that are NaN or marked as wrong are passed over.
         """
         self._loaded().note_conductances(
-            block.state, block.level_v, readings.step, readings.line, readings.current_a,
-            (readings.status & _UNUSABLE) == 0, self._read_lines[0], self._col_of_line, read_v,
-            self.selected_v2s, self.row_v2s, self.col_v2s, self.g_last_siemens, self.settled_joule,
-            self.settled_v2s,
+            self._rows_alone(block, read_v), readings.step, readings.line, readings.current_a,
+            readings.status, _UNUSABLE, self._col_of_line, read_v, self.selected_v2s, self.row_v2s,
+            self.col_v2s, self.g_last_siemens, self.settled_joule, self.settled_v2s,
         )  # fmt: skip
+
+    def _rows_alone(self, block: PulseBlock, read_v: float) -> NDArray[np.int64]:
+        template, key = block.template, (self, read_v)
+        own = template is not None and template.is_own(block)
+        if template is not None and own and key in template.plans:
+            known: NDArray[np.int64] = template.plans[key]
+            return known
+        rows: NDArray[np.int64] = self._loaded().rows_alone(
+            block.state, block.level_v, self._read_lines[0], read_v
+        )
+        if template is not None and own:
+            template.plans[key] = rows
+        return rows
 
     def _loaded(self) -> Any:
         if self._kernels is None:

@@ -94,6 +94,15 @@ class BlockTemplate:
             base.target, self,
         )  # fmt: skip
 
+    def is_own(self, block: PulseBlock) -> bool:
+        """Return whether a filled block has the states, levels and widths of :attr:`block`."""
+        base = self.block
+        return (
+            block.level_v is base.level_v
+            and block.width_s is base.width_s
+            and block.state is base.state
+        )
+
     @property
     def n_readings(self) -> int:
         """Readings that a filled block promises."""

@@ -70,7 +70,10 @@ def shares(array: SynapseArray) -> tuple[FloatArray, FloatArray]:
     """Return (u_plus, u_minus), read now, as shares of the conductance window."""
     plus, minus = array.read_pairs()
     low, window = array.op.g_min_siemens, array.window_siemens
-    return (plus - low) / window, (minus - low) / window
+    plus, minus = plus - low, minus - low
+    plus /= window
+    minus /= window
+    return plus, minus
 
 
 def group_by_array(layers: Sequence[SynapseArray]) -> list[list[SynapseArray]]:

@@ -177,14 +177,12 @@ class Refresh:
 
     def _due(self, layer: SynapseArray, plus: FloatArray, minus: FloatArray) -> BoolArray:
         """Return the pairs that are due now; one that always is does not move and is left alone."""
-        if starts_high(self.method):
-            plus, minus = 1.0 - plus, 1.0 - minus
-        due: BoolArray = np.maximum(plus, minus) > self.threshold
-        due &= np.minimum(plus, minus) > self.floor
-        in_a_row = self._in_a_row[layer]
-        in_a_row += 1
-        in_a_row *= due
-        return due & (in_a_row <= MOST_IN_A_ROW)
+        from hil.learning.kernels import find_due
+
+        due: BoolArray = np.empty(plus.shape, dtype=np.bool_)
+        find_due(plus, minus, starts_high(self.method), self.threshold, self.floor,
+                 self._in_a_row[layer], MOST_IN_A_ROW, due)  # fmt: skip
+        return due
 
     def _group(
         self,

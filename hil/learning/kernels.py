@@ -73,3 +73,25 @@ def split_by_sign(rows: Any, cols: Any, delta: Any, up: Any, down: Any) -> bool:
             up[s, j] = cols[s, j] and delta[j] > 0.0
             down[s, j] = cols[s, j] and delta[j] < 0.0
     return any_row and any_col
+
+
+@njit(cache=True, nogil=True)
+def find_due(
+    plus: Any, minus: Any, falls: bool, threshold: float, floor: float, in_a_row: Any,
+    most_in_a_row: int, due: Any,
+) -> None:  # fmt: skip
+    """Mark the pairs whose further device is beyond ``threshold``, the nearer beyond ``floor``.
+
+    Shares of the range are counted from the end that pulses move away from: the upper end where
+    the method ``falls``. ``in_a_row`` counts how often a pair was due; beyond ``most_in_a_row`` it
+    is left alone.
+    """
+    for i in range(due.shape[0]):
+        for j in range(due.shape[1]):
+            p, m = plus[i, j], minus[i, j]
+            if falls:
+                p, m = 1.0 - p, 1.0 - m
+            read = not (np.isnan(p) or np.isnan(m))
+            is_due = read and max(p, m) > threshold and min(p, m) > floor
+            in_a_row[i, j] = in_a_row[i, j] + 1 if is_due else 0
+            due[i, j] = is_due and in_a_row[i, j] <= most_in_a_row

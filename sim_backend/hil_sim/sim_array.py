@@ -206,13 +206,7 @@ class SimArray:
     def _read_plan(self, block: PulseBlock) -> ReadPlan | None:
         """Return how to read the block, if it is that of its template and reads rows alone."""
         template = block.template
-        if template is None or self._drifts:
-            return None
-        base = template.block
-        if not (
-            block.level_v is base.level_v and block.width_s is base.width_s
-            and block.state is base.state
-        ):  # fmt: skip
+        if template is None or self._drifts or not template.is_own(block):
             return None
         plan: ReadPlan | None = template.plans.get(self)
         stale = plan is not None and plan.overhead_s != self.step_overhead_s
