@@ -339,4 +339,4 @@ def _between_devices(factor: Floats, error: Floats) -> tuple[float, float]:
         for k in range(2)
         if one[:, k].sum() >= 3
     ]
-    return (float(np.sqrt(max(np.mean(found), 0.0))) if found else 0.0), 0.0
+    return (float(np.sqrt(max(float(np.mean(found)), 0.0))) if found else 0.0), 0.0

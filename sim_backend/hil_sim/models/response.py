@@ -35,11 +35,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from hil.config.quantities import Count, Siemens, Table
+from hil.config.quantities import Siemens, Table
 
 Model = Literal["linear", "exponential", "querlioz", "soft-bounds", "lookup"]
 AFFINE, QUERLIOZ, LOOKUP = 0, 1, 2
 Positive = Annotated[float, Field(gt=0.0)]
+#: 64 or 63.7; ``true`` and ``"64"`` are refused.
+States = Annotated[float, Field(strict=True, ge=1.0)]
 Level = Annotated[float, Field(gt=0.0, lt=1.0)]
 #: Deviates at which the kernels keep a table's quantiles; linear between and beyond them.
 DEVIATES = np.linspace(-3.0, 3.0, 13)
@@ -58,7 +60,8 @@ class BranchTable(Table):
     """One direction of the response; which fields apply depends on ``model``.
 
     Attributes:
-        states: N, pulses across the range (soft bounds: 1/N is the first step).
+        states: N, pulses across the range (soft bounds: 1/N is the first step); a fitted number
+            need not be whole.
         nu: ν of the exponential model, any real number; 0 is the linear response.
         beta, alpha: β > 0 and, instead of the value that crosses the range in N pulses, α.
         slope: γ in 0 … 1; 1 = the step vanishes at the bound.
@@ -68,7 +71,7 @@ class BranchTable(Table):
             it, one value per conductance; they give the noise its shape, ``spread`` its size.
     """
 
-    states: Count | None = None
+    states: States | None = None
     nu: float | None = None
     beta: Positive | None = None
     alpha: Positive | None = None
