@@ -19,7 +19,7 @@ from hil_sim.kernels import philox, solved, steps
 from hil_sim.models.device import Device
 from hil_sim.population import populate
 from hil_sim.readout import IdealReadout, Readout
-from hil_sim.readplan import ReadPlan, plan_reads
+from hil_sim.readplan import ProductPlan, ReadPlan, plan_products, plan_reads
 
 FloatArray = NDArray[np.float64]
 _NONE = MeasurementBlock.empty(0)
@@ -59,6 +59,7 @@ class SimArray:
         pristine: devices that are not formed yet.
         reads: (n_lines,) readings taken of each line.
         clock_ns: the virtual clock.
+        work: scratch of the compiled loops.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class SimArray:
         self.step_overhead_s = 0.0  #: what a mimicked rig adds to every pulse
         self._taken, self._reached = _NONE, (0, 0, 0)
         self.tripped: set[int] = set()  #: steps of the last block that limit a line not sensed
-        self._work = steps.workspace(geometry.n_lines)
+        self.work = steps.workspace(geometry.n_lines)
 
     def _initial(self, g0: FloatArray | float | None) -> FloatArray:
         p = self.population
@@ -184,10 +185,10 @@ class SimArray:
         if not n_readings and (block.phase is Phase.IDLE or _DRIVEN not in block.state.tobytes()):
             self._wait(block)
             return _NONE
-        plan = self._read_plan(block) if block.phase is Phase.READ else None
+        plan = self._plan(block) if n_readings and block.template is not None else None
         if plan is not None:
             self._taken, self._reached = _NONE, (0, 0, 0)
-            readings = plan.run(self)
+            readings = plan.run(self, block)
             self._taken, self._reached = readings, (block.n_steps, 0, n_readings)
             return readings
         readings = _uninitialised(n_readings) if n_readings else _NONE
@@ -203,15 +204,24 @@ class SimArray:
         readings.range_a[:] = np.nan if block.sensing.range_a is None else block.sensing.range_a
         return readings
 
-    def _read_plan(self, block: PulseBlock) -> ReadPlan | None:
-        """Return how to read the block, if it is that of its template and reads rows alone."""
+    def _plan(self, block: PulseBlock) -> ReadPlan | ProductPlan | None:
+        """Return how to run a block that only reads, if it is one that was looked at before."""
         template = block.template
-        if template is None or self._drifts or not template.is_own(block):
+        if template is None or self._drifts:
             return None
-        plan: ReadPlan | None = template.plans.get(self)
-        stale = plan is not None and plan.overhead_s != self.step_overhead_s
-        if stale or self not in template.plans:
-            plan = template.plans[self] = plan_reads(self, block)
+        base, plans = template.block, template.plans
+        if block.level_v is not base.level_v or block.state is not base.state:
+            return None
+        plan: ReadPlan | ProductPlan | None
+        if block.width_s is base.width_s:
+            read: ReadPlan | None = plans.get(self)
+            stale = read is not None and read.overhead_s != self.step_overhead_s
+            if stale or self not in plans:
+                read = plans[self] = plan_reads(self, block)
+            plan = read
+        else:
+            key = self, "products"
+            plan = plans[key] if key in plans else plans.setdefault(key, plan_products(self, block))
         if plan is None or plan.highest_v >= self.population.law[0]["v_form_min"]:
             return None
         return plan
@@ -239,7 +249,7 @@ class SimArray:
                     block.gap_s, self.step_overhead_s, block.repeat, block.sense,
                     block.compliance_a, self.rows, self.col_lines, self.gates, p.law, p.nodes_up,
                     p.nodes_down, p.params, self.g, self.ordinal, self.reads, self.key,
-                    self.clock_ns, at, out, pulses.start, pulses.stop, self._work,
+                    self.clock_ns, at, out, pulses.start, pulses.stop, self.work,
                 )  # fmt: skip
             if step < last:
                 now = range(pulses.start, min(pulses.stop, int(block.repeat[step])))
