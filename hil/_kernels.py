@@ -169,7 +169,17 @@ def check_port(
 
 
 @njit(cache=True)
-def count_reads(
+def count_all_reads(
+    state: Any, level_v: Any, width_s: Any, repeat: Any, plus: Any, minus: Any, plus_reads: Any,
+    plus_v2t: Any, minus_reads: Any, minus_v2t: Any,
+) -> None:  # fmt: skip
+    """Add a block that only reads to the lines of both sides."""
+    _count_reads(state, level_v, width_s, repeat, plus, plus_reads, plus_v2t)
+    _count_reads(state, level_v, width_s, repeat, minus, minus_reads, minus_v2t)
+
+
+@njit(cache=True)
+def _count_reads(
     state: Any, level_v: Any, width_s: Any, repeat: Any, lines: Any, reads: Any, v2t: Any
 ) -> None:
     """Add a block that only reads to the lines of one side."""

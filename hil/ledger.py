@@ -103,22 +103,17 @@ class Ledger:
 
     def add(self, block: PulseBlock) -> int:
         """Add an executed block; return the number of pulses on selected devices."""
+        if block.phase in READING_PHASES:
+            self._add_reads(block)
+            return 0
         if block.phase is Phase.IDLE or not block.n_steps:
             return 0
         block, reads = by_phase(block)
         if reads is not None:
-            self.add(reads)
+            self._add_reads(reads)
         if block.phase is Phase.ERASE and self._erase_lines is not None:
             return self._add_erase(block)
         kernels, width = self._loaded(), widths_2d(block)
-        if block.phase in READING_PHASES:
-            known = self._known_reads(block)
-            if known is not None:
-                for table, more in zip(self._read_tables, known, strict=True):
-                    table += more
-                return 0
-            self._count_reads(block, *self._read_tables)
-            return 0
         plus, minus = self._write_lines
         pulses = kernels.count_pulses(
             block.state, block.level_v, width, block.selected, block.repeat, plus, minus,
@@ -131,6 +126,14 @@ class Ledger:
             self.most_pulses_bound += int(block.repeat.sum())
         return int(pulses)
 
+    def _add_reads(self, block: PulseBlock) -> None:
+        known = self._known_reads(block)
+        if known is None:
+            self._count_reads(block, *self._read_tables)
+            return
+        for table, more in zip(self._read_tables, known, strict=True):
+            table += more
+
     @property
     def _read_tables(self) -> tuple[NDArray[Any], ...]:
         return self.row_reads, self.row_v2s, self.col_reads, self.col_v2s
@@ -138,11 +141,10 @@ class Ledger:
     def _count_reads(
         self, block: PulseBlock, row_reads: Any, row_v2s: Any, col_reads: Any, col_v2s: Any
     ) -> None:
-        kernels = self._loaded()
-        driven = block.state, block.level_v, widths_2d(block), block.repeat
-        plus, minus = self._read_lines
-        kernels.count_reads(*driven, plus, row_reads, row_v2s)
-        kernels.count_reads(*driven, minus, col_reads, col_v2s)
+        self._loaded().count_all_reads(
+            block.state, block.level_v, widths_2d(block), block.repeat, *self._read_lines,
+            row_reads, row_v2s, col_reads, col_v2s,
+        )  # fmt: skip
 
     def _known_reads(self, block: PulseBlock) -> tuple[NDArray[Any], ...] | None:
         """Return what a block of its template's own levels adds, found once; None for another.

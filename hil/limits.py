@@ -300,7 +300,7 @@ class ComplianceTrips:
 
     def add(self, block: PulseBlock, readings: MeasurementBlock, unsensed: tuple[int, ...]) -> None:
         """Count a block that was driven; ``unsensed`` are steps limited on a line not sensed."""
-        if not _writes(block):
+        if not (unsensed or len(readings.step)) or not _writes(block):
             return
         limited = readings.step[(readings.status & np.uint32(Status.I_COMPLIANCE)) != 0]
         steps = sorted({*unsensed, *limited.tolist()})

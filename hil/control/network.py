@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from hil.control.array import SynapseArray
 from hil.errors import ConfigError, ProtocolError
-from hil.learning.neuron import hard_sigmoid, output_error, slope
+from hil.learning.neuron import error_behind, hard_sigmoid, output_error
 from hil.learning.rule import UpdateRule
 from hil.program import FloatArray
 
@@ -68,8 +68,9 @@ class ArrayNetwork:
     def _with_bias(self, x: FloatArray) -> FloatArray:
         if not self.bias:
             return x
-        out = np.ones((*x.shape[:-1], x.shape[-1] + 1))
+        out = np.empty((*x.shape[:-1], x.shape[-1] + 1))
         out[..., :-1] = x
+        out[..., -1] = 1.0
         return out
 
     def _inputs(self, x: ArrayLike) -> FloatArray:
@@ -126,8 +127,7 @@ class ArrayNetwork:
         if not delta.any():
             return np.zeros(self.layers[k - 1].n_outputs)
         back = self.layers[k].backward(delta)
-        error: FloatArray = slope(sums) * back[: sums.size]
-        return error
+        return error_behind(sums, back)
 
     def update_layer(
         self, k: int, rule: UpdateRule, x: FloatArray, delta: FloatArray, rng: np.random.Generator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +28,12 @@ def as_batch(values: ArrayLike) -> tuple[FloatArray, bool]:
     if array.ndim != 2:
         raise ProtocolError(f"has {array.ndim} dimensions, needs 1 or 2 (batch first)")
     return array, False
+
+
+def _kernels() -> Any:
+    from hil.learning import kernels
+
+    return kernels
 
 
 class PairProducts:
@@ -90,9 +97,10 @@ class PairProducts:
         """
         self._check_width(inputs, self.pairs.n_inputs, "forward")
         ordered = inputs[:, self._by_rows]
-        signed = ordered.size > 0 and bool(ordered.min() < 0.0)
-        q = [self._run(s, product, ordered, signed) for s, product in enumerate(self._forward)]
-        out: FloatArray = q[0][:, self._plus] - q[-1][:, self._minus]
+        signed = _kernels().any_negative(ordered)
+        first = self._run(0, self._forward[0], ordered, signed)
+        last = first if len(self._forward) == 1 else self._run(1, self._forward[1], ordered, signed)
+        out: FloatArray = first[:, self._plus] - last[:, self._minus]
         return out
 
     def backward(self, errors: FloatArray) -> FloatArray:

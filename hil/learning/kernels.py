@@ -95,3 +95,32 @@ def find_due(
             is_due = read and max(p, m) > threshold and min(p, m) > floor
             in_a_row[i, j] = in_a_row[i, j] + 1 if is_due else 0
             due[i, j] = is_due and in_a_row[i, j] <= most_in_a_row
+
+
+@njit(cache=True, nogil=True)
+def any_negative(values: Any) -> bool:
+    """Return whether a number of a 2-D array is below 0."""
+    count = 0
+    for b in range(values.shape[0]):
+        for k in range(values.shape[1]):
+            count += values[b, k] < 0.0
+    return count > 0
+
+
+@njit(cache=True, nogil=True)
+def squash(sums: Any, out: Any) -> None:
+    """Write clip(s/4 + 1/2, 0, 1) of 1-D sums; NaN stays NaN."""
+    for k in range(sums.size):
+        y = sums[k] * 0.25 + 0.5
+        if y < 0.0:
+            y = 0.0
+        elif y > 1.0:
+            y = 1.0
+        out[k] = y
+
+
+@njit(cache=True, nogil=True)
+def error_behind(sums: Any, saturation: float, back: Any, out: Any) -> None:
+    """Write ``back`` times 1/4 where |s| is below ``saturation`` and times 0 elsewhere."""
+    for k in range(sums.size):
+        out[k] = (0.25 if abs(sums[k]) < saturation else 0.0) * back[k]

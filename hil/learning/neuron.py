@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,12 @@ SATURATION = 2.0
 
 def hard_sigmoid(s: FloatArray) -> FloatArray:
     """Return f(s) = clip(s/4 + 1/2, 0, 1), dimensionless."""
-    out: FloatArray = np.minimum(np.maximum(s * 0.25 + 0.5, 0.0), 1.0)
+    out: FloatArray
+    if s.ndim == 1 and s.dtype == np.float64:
+        out = np.empty(s.size)
+        _kernels().squash(s, out)
+        return out
+    out = np.minimum(np.maximum(s * 0.25 + 0.5, 0.0), 1.0)
     return out
 
 
@@ -25,6 +32,19 @@ def gate(s: FloatArray) -> FloatArray:
 def slope(s: FloatArray) -> FloatArray:
     """Return f′(s), 1/4 where f is not saturated and 0 elsewhere."""
     return 0.25 * gate(s)
+
+
+def error_behind(s: FloatArray, back: FloatArray) -> FloatArray:
+    """Return f′(s) · back for one sample: the errors of a layer from what was read behind it."""
+    out = np.empty(s.size)
+    _kernels().error_behind(s, SATURATION, back, out)
+    return out
+
+
+def _kernels() -> Any:
+    from hil.learning import kernels
+
+    return kernels
 
 
 def squared_error(y: FloatArray, target: FloatArray) -> FloatArray:

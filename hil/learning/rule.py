@@ -15,6 +15,8 @@ import numpy as np
 from hil.errors import RuleError
 from hil.program import BoolArray, FloatArray
 
+_BOOL = np.dtype(np.bool_)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UpdateSlots:
@@ -60,7 +62,7 @@ def check_slots(slots: Sequence[UpdateSlots], n_inputs: int, n_outputs: int) -> 
         n_slots = len(part.rows) if isinstance(part.rows, np.ndarray) and part.rows.ndim else 0
         for name, width in (("rows", n_inputs), ("plus", n_outputs), ("minus", n_outputs)):
             bits = getattr(part, name)
-            if not isinstance(bits, np.ndarray) or bits.dtype != np.bool_:
+            if not isinstance(bits, np.ndarray) or bits.dtype is not _BOOL:
                 raise RuleError(f"slots[{number}].{name} must be a boolean array")
             if bits.shape != (n_slots, width):
                 raise RuleError(
