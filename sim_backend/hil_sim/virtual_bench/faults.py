@@ -28,6 +28,7 @@ class InstrumentFaults:
         before: called with every message before it is handled, to put in other faults in time.
         cut_after: messages after which the connections are cut, instead of a reply, None.
         interlock_open: outputs cannot be switched on.
+        wire_in, wire_out: change bytes on their way to and from an instrument on a serial line.
         language: what a 2450 answers to ``*LANG?``, None = SCPI.
     """
 
@@ -50,6 +51,8 @@ class InstrumentFaults:
     cut_after: int | None = None
     language: str | None = None
     interlock_open: bool = False
+    wire_in: Callable[[bytes], bytes] | None = None
+    wire_out: Callable[[bytes], bytes] | None = None
 
     def lateness_s(self) -> float:
         """Return by how much the reply at hand is late, in seconds of wall-clock time."""
