@@ -57,6 +57,12 @@ class LibraryProvider:
             return parse(self.text(str(path)), f"{path}.toml")
         return load(given)
 
+    def parse(self, text: str, name: str) -> Procedure:
+        """Return the procedure of a file's text; ProtocolError says ``name``, line and field."""
+        from hil_protocols.loader import parse
+
+        return parse(text, name)
+
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema of protocol files."""
         from hil_protocols.loader import json_schema

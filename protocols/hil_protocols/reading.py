@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from hil.errors import ProtocolError
 from hil.operating import Inhibit
@@ -17,19 +18,30 @@ from hil_protocols.fields import VoltLevels, VoltSweep, volts
 from hil_protocols.plan import CurveRecord, Plan, Shot
 from hil_protocols.selection import Cells, Together, write_groups
 
+ManyReads = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
 
 class ReadMap(CellTable):
-    """Conductance of the chosen cells; outcome ``g_siemens`` (1, n_cells) and the map."""
+    """Conductance of the chosen cells; outcome ``g_siemens`` (reads, n_cells) and the last map.
+
+    ``reads`` maps are taken one after the other: what changes between them is read noise and drift.
+    With more than one the outcome has the axis ``read``.
+    """
 
     kind: Literal["read-map"]
+    reads: ManyReads = 1
 
     def start(self, context: ArrayContext) -> Plan:
         """Compile."""
         cells = self.chosen(context)
         reader = Reader(context, cells, self.read_repeat)
-        return Plan(
-            lambda: reader.at(), lambda: CurveRecord(reader.read, cells.rows, cells.cols, ())
-        )
+        axes = ("read",) if self.reads > 1 else ()
+
+        def shots() -> Iterator[Shot]:
+            for k in range(self.reads):
+                yield from reader.at(*((k,) if axes else ()))
+
+        return Plan(shots, lambda: CurveRecord(reader.read, cells.rows, cells.cols, axes))
 
 
 class IvSweep(CellTable):

@@ -140,6 +140,10 @@ def die_at(folder: Path, what: str, block: int, when: str) -> Path:
 def main(folder: Path, what: str, block: str, when: str) -> None:
     devices = Devices(folder / "devices.npz")
     hil.registry.load = loading(LastingFactory(devices, (int(block), when)))
+    if what.startswith("suite"):
+        from hil.cli.main import main as command
+
+        command(["characterise", "station.toml", "--suite", what])
     from hil.control.session import open_session
 
     with open_session(folder / "station.toml", out=folder / "runs") as session:

@@ -12,7 +12,7 @@ import typer
 from hil.cli.options import ArrayName, AsJson, quantity_of
 from hil.cli.output import Output
 
-Kind = Literal["station", "protocol", "device", "training", "study"]
+Kind = Literal["station", "protocol", "device", "training", "study", "suite"]
 
 #: Exit code when a line has no contact: the rig is there, but not as it should be.
 NO_CONTACT: Final = 5
@@ -23,6 +23,7 @@ _MARKS: Final[dict[Kind, frozenset[str]]] = {
     "training": frozenset({"dataset", "network", "rule", "schedule", "characterise"}),
     "device": frozenset({"model", "range"}),
     "study": frozenset({"grid", "case", "tune", "seeds", "set"}),
+    "suite": frozenset({"part", "stop"}),
 }
 
 
@@ -222,10 +223,20 @@ def _study(path: Path) -> str:
     return f"{study.name}, {study.n_points} runs"
 
 
+def _suite(path: Path) -> str:
+    from hil.characterise.parts import check_parts
+    from hil.characterise.suite import load_suite
+
+    suite = load_suite(path)
+    check_parts(suite)
+    return f"{suite.name}, {len(suite.part)} parts"
+
+
 _CHECKS: Final[dict[Kind, Callable[[Path], str]]] = {
     "station": _station,
     "protocol": _protocol,
     "device": _device,
     "training": _training,
     "study": _study,
+    "suite": _suite,
 }

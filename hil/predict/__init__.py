@@ -1,0 +1,1 @@
+"""Predict what a fitted device is worth: accuracy, pulses, energy, time on a rig, and figures."""
