@@ -57,6 +57,7 @@ class Tables:
         range_siemens: to which the tables refer.
         potentiation, depression: None where the data have no such pulse.
         read_siemens: standard deviation of a read as used.
+        noisy: share of read noise in the variance of the steps.
         step_d2d, step_d2d_branch: between devices, of both branches together and of each.
         factor: (n_devices, 2) of each device's steps, NaN without data.
     """
@@ -65,6 +66,7 @@ class Tables:
     potentiation: MeasuredTable | None
     depression: MeasuredTable | None
     read_siemens: float
+    noisy: float
     step_d2d: float
     step_d2d_branch: float
     factor: Floats
@@ -98,7 +100,8 @@ def build_tables(
         responses: the rows.
         range_siemens: bounds of a typical device; by default the extremes of the reads.
         low_siemens, high_siemens: (n_devices,) bounds of each; they make Tobit means possible.
-        read_noise: relative part and part in siemens; by default what successive steps tell.
+        read_noise: relative part and part in siemens; what successive steps tell where there are
+            many, and by default.
 
     Raises:
         FitError: fewer than two bins of pulses in every branch.
@@ -121,6 +124,7 @@ def build_tables(
     error = np.full((r.n_devices, 2), np.nan)
     tables: dict[str, MeasuredTable | None] = {}
     noise: list[float] = []
+    shares: list[float] = []
     for k, (name, own) in enumerate(branches.items()):
         tables[name] = None
         if own is None:
@@ -128,12 +132,16 @@ def build_tables(
         table, factor[:, k], error[:, k] = _measured(own, r.n_devices, g_min, g_max, k == 0)
         tables[name] = table
         noise.append(float(np.median(own.noise)) * (g_max - g_min))
+        if table is not None:
+            read = 2.0 * float(np.mean(own.noise**2)) * (g_max - g_min) ** 2 / own.pulses
+            walked = float(np.average(table.spread_siemens**2, weights=table.rows))
+            shares.append(read / max(read + walked, 1e-60))
     if not any(tables.values()):
         raise FitError("the pulses do not spread over enough conductances for a table")
     shared, branch = _between_devices(factor, error)
     return Tables(
         (float(g_min), float(g_max)), tables[POTENTIATION], tables[DEPRESSION],
-        float(np.mean(noise)), shared, branch, factor,
+        float(np.mean(noise)), float(np.mean(shares)), shared, branch, factor,
     )  # fmt: skip
 
 

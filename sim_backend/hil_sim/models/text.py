@@ -64,10 +64,10 @@ def _value(value: object) -> str:
         text = f"[{', '.join(items)}]"
         if len(text) <= _WIDTH - 20:
             return text
-        if value and isinstance(value[0], list | str) and not _short(value):
-            return "[\n" + "".join(f"    {item},\n" for item in items) + "]"
-        body = textwrap.wrap(", ".join(items), _WIDTH - 4, break_long_words=False)
-        return "[\n" + "".join(f"    {line}\n" for line in body) + "]"
+        rows = [f"    {item}," for item in items]
+        if not any(isinstance(item, list) for item in value):
+            rows = _filled(items)
+        return "\n".join(["[", *rows, "]"])
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -75,6 +75,12 @@ def _value(value: object) -> str:
     return repr(value)
 
 
-def _short(values: list[Any]) -> bool:
-    """Return whether the items are quantities, which may stand on one line."""
-    return all(isinstance(value, str) and len(value) < 25 for value in values)
+def _filled(items: list[str]) -> list[str]:
+    """Return items on lines of the usual width; an item is never broken."""
+    rows, line = [], "   "
+    for item in items:
+        if len(line) + len(item) + 2 > _WIDTH and line.strip():
+            rows.append(line)
+            line = "   "
+        line += f" {item},"
+    return [*rows, line]

@@ -1,0 +1,380 @@
+"""From a fit to a device file: what the simulator takes as it is, with where it comes from.
+
+What the data do not tell is taken from the device file of the run's station where there is one, and
+otherwise assumed; either is said in ``provenance`` and in the warnings.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hil_sim.models.device import Device
+from hil_sim.models.electrical import VariationTable
+from hil_sim.models.text import device_toml
+
+from hil.config.toml_file import validate
+from hil.errors import ConfigError, FitError
+from hil.fit.lookup import LEVELS, MeasuredTable, Tables
+from hil.fit.measured import BRANCHES, DEPRESSION, POTENTIATION
+from hil.fit.reading import Source
+from hil.fit.result import Estimate, FitResult, ModelFit, StepTable
+from hil.units import format_quantity
+
+_DIGITS: Final = 6
+#: Share of the nominal voltage at which an unknown threshold is put: above V/2, so that a
+#: half-selected device does not move.
+ASSUMED_THRESHOLD: Final = 0.6
+_BASE_TABLES: Final = ("current", "transistor", "erase", "forming")
+_DRIVE: Final = {
+    "read_voltage": ("read_v", "V"), "read_width": ("read_s", "s"),
+    "potentiate_voltage": ("potentiate_v", "V"), "depress_voltage": ("depress_v", "V"),
+    "write_width": ("write_s", "s"), "erase_voltage": ("erase_v", "V"),
+    "erase_width": ("erase_s", "s"), "form_voltage": ("form_v", "V"),
+    "form_width": ("form_s", "s"), "form_compliance": ("form_compliance_a", "A"),
+    "gate_read_voltage": ("gate_read_v", "V"), "gate_write_voltage": ("gate_write_v", "V"),
+    "gate_form_voltage": ("gate_form_v", "V"), "rise": ("rise_s", "s"), "fall": ("fall_s", "s"),
+    "gap": ("gap_s", "s"), "compliance": ("compliance_a", "A"),
+}  # fmt: skip
+_UNITS: Final = {
+    "g_min": "S", "g_max": "S", "read_noise_siemens": "S", "stuck_value": "S",
+    "potentiate_threshold": "V", "depress_threshold": "V", "potentiate_scale": "V",
+    "depress_scale": "V", "t0": "s",
+}  # fmt: skip
+_SHAPES: Final = {"exponential": "nu", "querlioz": "beta", "soft-bounds": "slope"}
+
+
+@dataclass
+class FittedDevice:
+    """A device made of a fit: the device, its file's text, and what had to be assumed."""
+
+    device: Device
+    text: str
+    warnings: list[str] = field(default_factory=list)
+
+
+def model_named(result: FitResult, model: str | None) -> ModelFit:
+    """Return the fit of ``model``, by default the best.
+
+    Raises:
+        FitError: this model was not fitted.
+    """
+    if model is None:
+        return result.best
+    for fitted in result.models:
+        if fitted.model == model:
+            return fitted
+    known = ", ".join(fitted.model for fitted in result.models)
+    raise FitError(f"no model {model!r} was fitted; there are {known}")
+
+
+def fitted_device(
+    result: FitResult, source: Source, tables: Tables | None, name: str, model: str | None = None,
+    warnings: Sequence[str] = (),
+) -> FittedDevice:  # fmt: skip
+    """Make a device of a fit.
+
+    Args:
+        result: the fit.
+        source: what was read.
+        tables: the look-up tables of the same data, if they could be made.
+        name: of the device.
+        model: the best by default.
+        warnings: more of them for the file.
+
+    Raises:
+        FitError: the model was not fitted, or what was found is no device.
+    """
+    chosen = model_named(result, model)
+    estimates = {**result.common, **chosen.parameters}
+    said = list(warnings)
+    base = tomllib.loads(source.device_text) if source.device_text else {}
+    kind, branches = _branches(chosen, estimates, tables, said)
+    cell = source.cell or str(base.get("cell", "1R"))
+    g_min, g_max = _range(estimates, tables if kind == "lookup" else None)
+    values: dict[str, Any] = {
+        "schema": 1, "name": name, "cell": cell, "model": kind,
+        "description": _description(chosen, source),
+        "range": {"g_min": _quantity(g_min, "S"), "g_max": _quantity(g_max, "S")},
+        **branches,
+        "variation": _variation(estimates, tables if kind == "lookup" else None),
+        "drive": _drive(source.operating_point),
+    }  # fmt: skip
+    values["pulse"] = _pulse(estimates, source.operating_point, base, said)
+    for table in _BASE_TABLES:
+        if table in base and (table == "current" or _belongs(table, cell)):
+            values[table] = base[table]
+    values.setdefault(
+        "current",
+        {"law": "ohmic", "read_voltage": _quantity(source.operating_point["read_v"], "V")},
+    )
+    drift = estimates.get("drift.nu")
+    if drift is not None and drift.identifiable and drift.value != 0.0:
+        values["drift"] = _own(estimates, "drift")
+    values["provenance"] = _provenance(source, values, base)
+    values["fit"] = _fit(result, chosen, source, estimates, said)
+    try:
+        device = validate(values, Device, path=None)
+    except ConfigError as exc:
+        raise FitError(f"what was found is no device: {exc}") from exc
+    return FittedDevice(device, device_toml(device, notes=_notes(estimates)), said)
+
+
+def _range(estimates: Mapping[str, Estimate], tables: Tables | None) -> tuple[float, float]:
+    if tables is not None:
+        return tables.range_siemens
+    return estimates["range.g_min"].value, estimates["range.g_max"].value
+
+
+def _branches(
+    chosen: ModelFit, estimates: Mapping[str, Estimate], tables: Tables | None, said: list[str]
+) -> tuple[str, dict[str, Any]]:
+    """Return the model as the simulator knows it, and both branches."""
+    kind = chosen.model
+    shape = _SHAPES.get(kind, "")
+    if kind != "lookup" and not _in_schema(kind, shape, estimates):
+        said.append(
+            f"the {kind} model of this fit has no form in a device file; its curve is written as "
+            "a look-up table"
+        )
+        kind = "lookup"
+        found: dict[str, Any] = {
+            branch: _curve_table(table) for branch, table in chosen.curves.items()
+        }
+    elif kind == "lookup":
+        measured = {} if tables is None else {POTENTIATION: tables.potentiation,
+                                              DEPRESSION: tables.depression}  # fmt: skip
+        found = {}
+        for branch in BRANCHES:
+            own = measured.get(branch)
+            if own is not None:
+                found[branch] = _measured_table(own)
+            elif branch in chosen.curves:
+                found[branch] = _curve_table(chosen.curves[branch])
+    else:
+        found = {}
+        for branch in BRANCHES:
+            fields = [f"{branch}.states", *([f"{branch}.{shape}"] if shape else [])]
+            if all(name in estimates for name in fields):
+                found[branch] = {
+                    name.split(".")[1]: _rounded(estimates[name].value) for name in fields
+                }
+                found[branch]["states"] = max(found[branch]["states"], 1.0)
+    if not found:
+        raise FitError(f"the {chosen.model} model was fitted to no branch")
+    for branch, other in (BRANCHES, BRANCHES[::-1]):
+        found.setdefault(branch, found.get(other))
+    return kind, found
+
+
+def _in_schema(kind: str, shape: str, estimates: Mapping[str, Estimate]) -> bool:
+    """Return whether a device file can hold the model with its values."""
+    if kind not in ("linear", *_SHAPES):
+        return False
+    values = [e.value for name, e in estimates.items() if shape and name.endswith(f".{shape}")]
+    if kind == "querlioz":
+        return all(value > 0.0 for value in values)
+    if kind == "soft-bounds":
+        return all(0.0 <= value <= 1.0 for value in values)
+    return True
+
+
+def _curve_table(curve: StepTable) -> dict[str, Any]:
+    return {
+        "g": _quantities(curve.g_siemens), "delta_g": _quantities(curve.delta_siemens),
+        "spread": _quantities(curve.spread_siemens),
+    }  # fmt: skip
+
+
+def _measured_table(table: MeasuredTable) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "g": _quantities(table.g_siemens), "delta_g": _quantities(table.delta_siemens),
+        "spread": _quantities(table.spread_siemens),
+    }  # fmt: skip
+    if table.quantiles_siemens is not None:
+        out["levels"] = list(LEVELS)
+        out["quantiles"] = [_quantities(row) for row in table.quantiles_siemens]
+    return out
+
+
+def _variation(estimates: Mapping[str, Estimate], tables: Tables | None) -> dict[str, Any]:
+    out = _own(estimates, "variation")
+    out = {name: value for name, value in out.items() if name in VariationTable.model_fields}
+    if "stuck_value" not in out or not out.get("stuck_at_value"):
+        out.pop("stuck_value", None)
+        out.pop("stuck_at_value", None)
+    if tables is not None:  # the spread from cycle to cycle is in the table itself
+        for name in ("step_c2c", "range_c2c", "nu_d2d"):
+            out.pop(name, None)
+        out["step_d2d"] = _rounded(tables.step_d2d)
+        out["step_d2d_branch"] = _rounded(tables.step_d2d_branch)
+    return {name: value for name, value in out.items() if value != 0.0}
+
+
+def _own(estimates: Mapping[str, Estimate], table: str) -> dict[str, Any]:
+    """Return the identifiable values of one table of the file."""
+    out: dict[str, Any] = {}
+    for name, estimate in estimates.items():
+        if name.startswith(f"{table}.") and estimate.identifiable and math.isfinite(estimate.value):
+            out[name.split(".", 1)[1]] = _as_text(name, estimate.value)
+    return out
+
+
+def _pulse(
+    estimates: Mapping[str, Estimate], op: Mapping[str, Any], base: Mapping[str, Any],
+    said: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    out: dict[str, Any] = {
+        "potentiate_voltage": _quantity(op["potentiate_v"], "V"),
+        "depress_voltage": _quantity(op["depress_v"], "V"),
+        "width": _quantity(op["write_s"], "s"),
+    }
+    fitted = _own(estimates, "pulse")
+    if "potentiate_threshold" in fitted or "depress_threshold" in fitted:
+        for name, sign in (("potentiate_threshold", "potentiate_v"),
+                           ("depress_threshold", "depress_v")):  # fmt: skip
+            fitted.setdefault(name, _quantity(ASSUMED_THRESHOLD * op[sign], "V"))
+        return {**out, "law": "power", **fitted}
+    known = base.get("pulse")
+    if isinstance(known, dict) and _same_pulse(known, op):
+        rest = {k: v for k, v in known.items() if k not in out}
+        said.append("thresholds and the sensitivity to amplitude and width are those of the "
+                    "station's device file; a run of pulse-map would tell")  # fmt: skip
+        return {**out, **rest, **fitted}
+    said.append(
+        f"no run tells thresholds: {ASSUMED_THRESHOLD:g} of the pulse voltages is assumed, so that "
+        "half-selected devices do not move; add runs of pulse-map and half-select-disturb"
+    )
+    return {
+        **out, "law": "power",
+        "potentiate_threshold": _quantity(ASSUMED_THRESHOLD * op["potentiate_v"], "V"),
+        "depress_threshold": _quantity(ASSUMED_THRESHOLD * op["depress_v"], "V"), **fitted,
+    }  # fmt: skip
+
+
+def _same_pulse(pulse: Mapping[str, Any], op: Mapping[str, Any]) -> bool:
+    from hil.units import parse_quantity
+
+    return all(
+        math.isclose(parse_quantity(pulse[name], dimension), op[field], rel_tol=1e-3)
+        for name, dimension, field in (
+            ("potentiate_voltage", "voltage", "potentiate_v"),
+            ("depress_voltage", "voltage", "depress_v"),
+            ("width", "time", "write_s"),
+        )
+        if name in pulse
+    )
+
+
+def _drive(op: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, (given, unit) in _DRIVE.items():
+        value = op.get(given)
+        if isinstance(value, int | float) and math.isfinite(value) and value != 0.0:
+            out[name] = _quantity(float(value), unit)
+    for name in ("inhibit", "coding", "count_levels"):
+        if name in op:
+            out[name] = op[name]
+    return out
+
+
+def _fit(
+    result: FitResult, chosen: ModelFit, source: Source, estimates: Mapping[str, Estimate],
+    said: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    from hil import __version__
+
+    intervals, derived = {}, {}
+    for name, e in estimates.items():
+        if "[" in name or not all(map(math.isfinite, (e.value, e.low, e.high))):
+            continue  # nodes of a table are in the table
+        if name.startswith("derived.") or not e.identifiable or not _is_field(name):
+            derived[name.removeprefix("derived.")] = [
+                _as_text(name, value) for value in (e.value, e.low, e.high)
+            ]
+        else:
+            intervals[name] = [_as_text(name, e.low), _as_text(name, e.high)]
+    correlations = {
+        f"{a} ~ {b}": float(min(max(round(value, 4), -1.0), 1.0))
+        for (a, b), value in (chosen.correlations or result.correlations).items()
+        if math.isfinite(value)
+    }
+    good = int((result.stuck == 0).sum())
+    return {
+        "software": f"synapse-hil {__version__}", "devices": max(good, 1),
+        "cycles": max(source.cycles, 1), "criterion": "AIC",
+        "run": [
+            {"id": r.id, "name": r.name, "kind": r.kind, "digest": r.digest,
+             "simulated": r.simulated}
+            for r in source.runs
+        ],
+        "model": [
+            {"model": m.model, "parameters": m.n_parameters,
+             "log_likelihood": round(m.log_likelihood, 2), "criterion": round(m.aic, 2)}
+            for m in result.models
+        ],
+        "interval": intervals, "derived": derived, "correlation": correlations,
+        "warnings": list(dict.fromkeys((*source.warnings, *result.warnings, *chosen.warnings,
+                                        *said))),
+    }  # fmt: skip
+
+
+def _is_field(name: str) -> bool:
+    """Return whether a dotted name is a field of a device file."""
+    table, _, inner = name.partition(".")
+    info = Device.model_fields.get(table)
+    if info is None or not inner:
+        return False
+    kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
+    return any(inner in getattr(kind, "model_fields", ()) for kind in kinds)
+
+
+def _notes(estimates: Mapping[str, Estimate]) -> dict[str, str]:
+    return {
+        name: f"{_as_text(name, e.low, 4)} … {_as_text(name, e.high, 4)}"
+        for name, e in estimates.items()
+        if e.identifiable and math.isfinite(e.low) and math.isfinite(e.high)
+    }
+
+
+def _description(chosen: ModelFit, source: Source) -> str:
+    n = source.measured.responses.n_devices
+    return f"fitted: {chosen.model} model, {n} device{'s' * (n != 1)}, {source.cycles} cycles"
+
+
+def _provenance(source: Source, values: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    runs = ", ".join(f"{run.name} {run.id}" for run in source.runs)
+    text = f"fitted to {runs}"
+    if any(run.simulated for run in source.runs):
+        text += " (of simulated devices)"
+    taken = [t for t in _BASE_TABLES if t in base and t in values]
+    if taken:
+        tables = ", ".join(f"[{t}]" for t in taken)
+        text += f"; {tables} from the device file of the station, not fitted"
+    return text
+
+
+def _belongs(table: str, cell: str) -> bool:
+    owner = {"transistor": "1T1R", "erase": "3T"}.get(table)
+    return owner is None or owner == cell
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _quantity(value: float, unit: str, digits: int = _DIGITS) -> str:
+    return format_quantity(float(value), unit, digits)
+
+
+def _quantities(values: Any) -> list[str]:
+    return [_quantity(value, "S") for value in values]
+
+
+def _as_text(name: str, value: float, digits: int = _DIGITS) -> Any:
+    """Return a value as it stands in a file: text where it has a unit."""
+    unit = _UNITS.get(name.rsplit(".", 1)[-1])
+    return float(f"{value:.{digits}g}") if unit is None else _quantity(value, unit, digits)
