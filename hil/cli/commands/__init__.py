@@ -7,8 +7,10 @@ from typing import Final
 
 from hil.cli.commands.bench import bench
 from hil.cli.commands.calibrate import calibrate
+from hil.cli.commands.characterise import characterise
 from hil.cli.commands.check import check
 from hil.cli.commands.demo import demo
+from hil.cli.commands.device import DEVICE
 from hil.cli.commands.doctor import doctor
 from hil.cli.commands.dry_run import dry_run
 from hil.cli.commands.explain import explain
@@ -42,6 +44,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "export": export,
     "fit": fit,
     "calibrate": calibrate,
+    "characterise": characterise,
     "bench": bench,
     "schema": schema,
     "doctor": doctor,
@@ -50,4 +53,5 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
 #: Groups of commands: name -> (help, commands). The first command is the one meant by default.
 GROUPS: Final[dict[str, tuple[str, dict[str, Callable[..., None]]]]] = {
     "study": ("Sweep fields over many runs: `hil study FILE`, `hil study show FOLDER`.", STUDY),
+    "device": ("Device files to and from aihwkit, NeuroSim and CrossSim.", DEVICE),
 }
