@@ -11,13 +11,14 @@ from hil.config.station import COMMON, wires
 from hil.errors import BackendUnavailable, ConfigError
 from hil.operating import OperatingPoint
 from hil.registry import INSTRUMENTS, found
+from hil_drivers.boards import BoardBackend, board_of
 from hil_drivers.calibration.factory import Calibrates
 from hil_drivers.instrument import Instrument
 
 if TYPE_CHECKING:
     from hil.config.station import ArrayTable, InstrumentTable, Station
+    from hil_drivers.boards import BoardBackend
     from hil_drivers.rig.backend import RigBackend
-    from hil_drivers.rig.rehearsal import RehearsedRig
     from hil_drivers.transport import WireLog
     from hil_drivers.transport.session import Session
 
@@ -99,8 +100,8 @@ class RigFactory(Calibrates):
         virtual: bool = False,
         wait: Callable[[float], object] | None = None,
         replay: str | Path | None = None,
-    ) -> RigBackend:
-        """Return the (closed) backend of one array of a station.
+    ) -> RigBackend | BoardBackend:
+        """Return the (closed) backend of one array of a station: a rig, or its board.
 
         Args:
             station: instruments, wiring, limits.
@@ -120,6 +121,15 @@ class RigFactory(Calibrates):
         from hil_drivers.transport.exclusive import InstrumentLocks
 
         connect = locks = None
+        board = board_of(station, array)
+        if board is not None:
+            kind, table = board
+            if replay is not None:
+                raise ConfigError(f"a wire log cannot answer for a {kind.driver}",
+                                  path=station.path, field="instrument")  # fmt: skip
+            locks = None if virtual else InstrumentLocks({table.name: table.resource})
+            return kind.board(station, array, table, wire_log=wire_log, virtual=virtual,
+                              wait=wait, locks=locks)  # fmt: skip
         if replay is not None:
             from hil_drivers.transport.replaying import replayed
 
@@ -131,13 +141,17 @@ class RigFactory(Calibrates):
             locks=locks, name="rig on the virtual bench" if virtual else "rig",
         )  # fmt: skip
 
-    def rehearse(self, station: Station, array: ArrayTable) -> RehearsedRig:
-        """Return the rig for a simulator to obey; no instrument is asked.
+    def rehearse(self, station: Station, array: ArrayTable) -> Any:
+        """Return the rig, or the board, for a simulator to obey; no instrument is asked.
 
         Every instrument is taken for the widest model of its family. Raises as :meth:`create`.
         """
         from hil_drivers.rig.rehearsal import RehearsedRig
 
+        board = board_of(station, array)
+        if board is not None:
+            kind, table = board
+            return kind.rehearsed(station, array, table)
         return self._make(RehearsedRig, station, array, None, simulated=True, name="rehearsed rig")
 
     def _make(

@@ -21,6 +21,10 @@ class FrameError(ValueError):
     """Bytes that are no frame: damaged, or of another version."""
 
 
+class VersionError(FrameError):
+    """An intact frame of another version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One frame; ``op`` includes what marks it as a reply."""
@@ -60,7 +64,7 @@ def unpack(coded: bytes) -> Frame:
         raise FrameError("wrong crc")
     version, session, number, op, length = _HEADER.unpack_from(raw)
     if version != VERSION:
-        raise FrameError(f"version {version} instead of {VERSION}")
+        raise VersionError(f"speaks version {version} of the protocol instead of {VERSION}")
     if length != len(raw) - OVERHEAD:
         raise FrameError(f"length {length}, but {len(raw) - OVERHEAD} bytes of payload")
     return Frame(session, number, op, raw[_HEADER.size : -2])
