@@ -1,0 +1,1 @@
+"""Torch layers on synapse arrays."""
