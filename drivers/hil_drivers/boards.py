@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from pydantic import ValidationError
@@ -53,12 +53,10 @@ class BoardBackend(Backend):
         """Return the board for a simulator to obey (``hil_sim.mimic.Mimic``); nothing is opened."""
 
 
-def settings_of(
-    kind: type[Checked], table: InstrumentTable, driver: str, given: Mapping[str, Any] | None = None
-) -> Checked:
+def settings_of(kind: type[Checked], table: InstrumentTable, driver: str) -> Checked:
     """Return the settings of a board; ConfigError with the field where one is unknown or wrong."""
     try:
-        return kind.model_validate({**(given or {}), **table.settings})
+        return kind.model_validate(table.settings)
     except ValidationError as exc:
         first = exc.errors()[0]
         field = ".".join(["instrument", table.name, "settings", *(str(p) for p in first["loc"])])
