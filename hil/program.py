@@ -88,6 +88,7 @@ class PulseBlock:
             A step of a writing block that senses and selects nothing only reads.
         target: (n_steps,) sample or device this step serves.
         template: the checked template that the block was filled from, None otherwise.
+        switched: filled by bits: states and levels are the template's, on where selected, else off.
     """
 
     phase: Phase
@@ -104,6 +105,7 @@ class PulseBlock:
     sensing: SensePlan
     target: NDArray[np.int64]
     template: BlockTemplate | None = None
+    switched: bool = False
 
     @classmethod
     def build(

@@ -91,7 +91,7 @@ class BlockTemplate:
         return PulseBlock(
             base.phase, frozen(state), frozen(level), base.width_s, base.rise_s, base.fall_s,
             base.gap_s, base.compliance_a, base.repeat, base.sense, frozen(on), base.sensing,
-            base.target, self,
+            base.target, self, True,
         )  # fmt: skip
 
     def is_own(self, block: PulseBlock) -> bool:

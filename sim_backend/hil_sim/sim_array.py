@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,16 @@ from hil.ledger import widths_2d
 from hil.measurement import COLUMNS, MeasurementBlock
 from hil.program import LineState, Phase, PulseBlock
 from hil_sim.dense import DenseStep
+from hil_sim.kernels import crossings, philox, solved, steps
 from hil_sim.kernels import law as lw
-from hil_sim.kernels import philox, solved, steps
 from hil_sim.models.device import Device
 from hil_sim.population import populate
 from hil_sim.readout import IdealReadout, Readout
 from hil_sim.readplan import ProductPlan, ReadPlan, plan_products, plan_reads
+from hil_sim.updateplan import UpdatePlan, plan_updates
+
+if TYPE_CHECKING:
+    from hil.template import BlockTemplate
 
 FloatArray = NDArray[np.float64]
 _NONE = MeasurementBlock.empty(0)
@@ -60,6 +64,7 @@ class SimArray:
         reads: (n_lines,) readings taken of each line.
         clock_ns: the virtual clock.
         work: scratch of the compiled loops.
+        version: of the devices' parameters, which forming and snapshots change.
     """
 
     def __init__(
@@ -92,6 +97,8 @@ class SimArray:
         self._taken, self._reached = _NONE, (0, 0, 0)
         self.tripped: set[int] = set()  #: steps of the last block that limit a line not sensed
         self.work = steps.workspace(geometry.n_lines)
+        self.version = 0
+        self._tables: dict[tuple[float, float], FloatArray] = {}
 
     def _initial(self, g0: FloatArray | float | None) -> FloatArray:
         p = self.population
@@ -154,6 +161,7 @@ class SimArray:
             mine[...] = arrays[name]
         self.clock_ns = int(arrays["clock_ns"])
         self._note_forming()
+        self._changed()
 
     def _note_forming(self) -> None:
         p = self.population
@@ -178,10 +186,18 @@ class SimArray:
         self.ordinal[forming] += np.uint32(1)
         self.pristine &= ~forming
         self._note_forming()
+        self._changed()
 
     def run(self, block: PulseBlock, n_readings: int) -> MeasurementBlock:
         """Drive a block, return its readings, advance the clock."""
         self.tripped.clear()
+        if block.switched and block.template is not None:
+            update = self._update_plan(block.template)
+            if update is not None:
+                self._taken, self._reached = _NONE, (0, 0, 0)
+                update.run(self, block)
+                self._reached = (block.n_steps, 0, 0)
+                return _NONE
         if not n_readings and (block.phase is Phase.IDLE or _DRIVEN not in block.state.tobytes()):
             self._wait(block)
             return _NONE
@@ -203,6 +219,37 @@ class SimArray:
             self._drive(block, 0, block.n_steps, range(_ALL), 0, out)
         readings.range_a[:] = np.nan if block.sensing.range_a is None else block.sensing.range_a
         return readings
+
+    def _update_plan(self, template: BlockTemplate) -> UpdatePlan | None:
+        plans = template.plans
+        plan: UpdatePlan | None = plans.get(self)
+        if self not in plans or (
+            plan is not None
+            and (plan.version != self.version or plan.overhead_s != self.step_overhead_s)
+        ):
+            plan = plans[self] = None if self._drifts else plan_updates(self, template)
+        if plan is None or plan.highest_v >= self.population.law[0]["v_form_min"]:
+            return None
+        return plan
+
+    def pulse_table(self, v: float, tau: float) -> FloatArray:
+        """Return what one pulse does to each device, see ``kernels.crossings``; kept.
+
+        ``v`` is the device voltage along its polarity, ``tau`` the pulse's length in nominal ones.
+        """
+        key = v, tau
+        if key not in self._tables:
+            table = np.empty((*self.geometry.shape, 4))
+            crossings.pulse_table(
+                v, tau, v > 0.0, self.population.law, self.population.params, table
+            )
+            self._tables[key] = table
+        return self._tables[key]
+
+    def _changed(self) -> None:
+        """Forget what was made from parameters of the devices."""
+        self.version += 1
+        self._tables.clear()
 
     def _plan(self, block: PulseBlock) -> ReadPlan | ProductPlan | None:
         """Return how to run a block that only reads, if it is one that was looked at before."""

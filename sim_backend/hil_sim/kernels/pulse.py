@@ -56,7 +56,8 @@ def pulse_devices(
 
 
 @njit(cache=True, inline="always")
-def _bounded(value: float, g: float, low: float, high: float) -> float:
+def bounded(value: float, g: float, low: float, high: float) -> float:
+    """Return ``value`` kept in the range, or between it and ``g`` where that is outside."""
     return min(max(value, min(g, low)), max(g, high))
 
 
@@ -77,11 +78,12 @@ def _affine_once(
         low, high, here = params[row, col, P_MIN], params[row, col, P_MAX], g[row, col]
         if high <= low:
             continue
-        a, b = params[row, col, of_a] * (high - low), params[row, col, of_b]
-        change = (a - b * (here - low if up else high - here)) * mean_pulse(b, n_eff[k])
+        gain = mean_pulse(params[row, col, of_b], n_eff[k])
+        a, b = params[row, col, of_a] * (high - low) * gain, params[row, col, of_b] * gain
+        change = a - b * (here - low if up else high - here)
         if law.noisy:
             change *= 1.0 + spread * z[k - start]
-        g[row, col] = _bounded(here + change if up else here - change, here, low, high)
+        g[row, col] = bounded(here + change if up else here - change, here, low, high)
 
 
 @njit(cache=True)
@@ -96,8 +98,8 @@ def _affine_train(
     if high <= low:
         return
     of_a, of_b = (P_A_UP, P_B_UP) if up else (P_A_DOWN, P_B_DOWN)
-    a, b = params[row, col, of_a] * (high - low), params[row, col, of_b]
-    gain = mean_pulse(b, n)
+    gain = mean_pulse(params[row, col, of_b], n)
+    a, b = params[row, col, of_a] * (high - low) * gain, params[row, col, of_b] * gain
     z, spread = draws[2], law.step_c2c if law.noisy else 0.0
     # No deviate turns a pulse round then: a device at its bound stays there.
     rests = spread * _LARGEST_DEVIATE < 1.0 and a - b * (high - low) >= 0.0
@@ -109,10 +111,10 @@ def _affine_train(
         if law.noisy:
             draw_for_pulses(key, row, col, first + done, count, C2C, draws)
         for k in range(count):
-            change = (a - b * (here - low if up else high - here)) * gain
+            change = a - b * (here - low if up else high - here)
             if law.noisy:
                 change *= 1.0 + spread * z[k]
-            here = _bounded(here + change if up else here - change, here, low, high)
+            here = bounded(here + change if up else here - change, here, low, high)
         done += count
     g[row, col] = here
 
@@ -148,7 +150,7 @@ def _general(
                 if nodes.shape[0] > 3:
                     deviate = lookup_deviate(u, deviate, nodes)
             change += math.sqrt(c_mult * c_mult * change * change + add) * deviate
-        u = _bounded(u + change, u, 0.0, 1.0)
+        u = bounded(u + change, u, 0.0, 1.0)
         g[row, col] = low + u * span if up else high - u * span
 
 
