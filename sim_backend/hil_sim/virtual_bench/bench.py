@@ -25,6 +25,7 @@ from hil_sim.virtual_bench.frames import Train
 from hil_sim.virtual_bench.network import Network, build_network
 from hil_sim.virtual_bench.personality import Personality, Setting
 from hil_sim.virtual_bench.physics import Physics
+from hil_sim.virtual_bench.stream import StreamPersonality, open_stream
 from hil_sim.virtual_bench.terminal import Rail, Terminal
 from hil_sim.virtual_bench.transport import Transport, kind_for, open_transport
 
@@ -84,6 +85,8 @@ class Bench:
             for channel, terminal in instrument.terminals.items()
         }
         self.network: Network = build_network(station, terminals)
+        for instrument in self.instruments.values():
+            instrument.wired(self.network)
         self.physics = Physics(list(self.arrays.values()), self.network)
         if station.twin.imperfect:
             geometries = {name: array.geometry for name, array in self.arrays.items()}
@@ -124,8 +127,13 @@ class Bench:
         self.warm_up()
         for table in self.station.instrument:
             instrument = self.instruments[table.name]
-            kind = str(instrument.settings.get("transport", kind_for(table.resource)))
-            self._transports[table.name] = open_transport(kind, self, instrument)
+            asked = instrument.settings.get("transport")
+            if isinstance(instrument, StreamPersonality):
+                kind = None if asked is None else str(asked)
+                self._transports[table.name] = open_stream(kind, instrument)
+            else:
+                kind = str(asked or kind_for(table.resource))
+                self._transports[table.name] = open_transport(kind, self, instrument)
         return self
 
     def __exit__(
@@ -153,7 +161,7 @@ class Bench:
             g_siemens: (n_rows, n_cols) between rows and columns of the read port.
         """
         with self.lock:
-            self._settled()
+            self.settled()
             number = list(self.arrays).index(array)
             own = self.arrays[array]
             there = own if g_siemens is None else resistors(own.geometry, g_siemens)
@@ -201,36 +209,37 @@ class Bench:
 
     def dwell(self, seconds: float) -> None:
         """Let time pass at the present levels."""
-        self._settled()
+        self.settled()
         if seconds <= 0.0:
             return
         if any(t.low_impedance and t.drive()[0] != 0.0 for t in self.network.terminals.values()):
             self.physics.run([], seconds, self.clock_ns)
-        self._pass(seconds)
+        self.advance(seconds)
 
     def measure(
         self, terminal: Terminal, aperture_s: float, settle_s: float = 0.0
     ) -> tuple[float, float, bool]:
         """Measure a terminal at its present level; return true amperes, volts, and compliance."""
-        self._settled()
+        self.settled()
         level, limit = terminal.drive()
         if not terminal.low_impedance:
-            self._pass(aperture_s + settle_s)
+            self.advance(aperture_s + settle_s)
             return 0.0, 0.0, False
         none = np.empty(0)
         train = Train(terminal, none, none, none, level, limit, np.array([settle_s]),
                       np.array([aperture_s]))  # fmt: skip
         sensed = self.physics.run([train], aperture_s + settle_s, self.clock_ns)[0]
-        self._pass(aperture_s + settle_s)
+        self.advance(aperture_s + settle_s)
         terminal.limited = bool(terminal.in_compliance(sensed.limited)[0])
         return float(sensed.current_a[0]), float(sensed.level_v[0]), terminal.limited
 
-    def _pass(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
+        """Advance the clock of the bench and of its arrays."""
         self.clock_ns += round(seconds * 1e9)
         for array in self.arrays.values():
             array.clock_ns = self.clock_ns
 
-    def _settled(self) -> None:
+    def settled(self) -> None:
         """Wait until no other instrument's run is under way."""
         self.changed.wait_for(lambda: not self._running)
 
@@ -240,7 +249,7 @@ class Bench:
         Raises:
             RunAborted: ``owner`` was told to stop by another session.
         """
-        self._settled()
+        self.settled()
         for instrument in self.instruments.values():
             instrument.before_run()
         if not self.engine.pending:
@@ -250,7 +259,7 @@ class Bench:
             paced = self.faults.pace > 0.0 or self.faults.during_run is not None
             proceed = self._pacer(owner) if paced else None
             took = self.engine.run(self.physics, self.clock_ns, proceed)
-            self._pass(took)
+            self.advance(took)
         finally:
             self._running = False
             self.changed.notify_all()

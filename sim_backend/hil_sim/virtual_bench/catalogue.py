@@ -18,7 +18,9 @@ EMULATORS: Final[dict[str, tuple[str, str]]] = {
     "keysight-81160a": ("keysight_81160a", "Keysight81160A"),
     "keithley-707b": ("tsp_matrix", "Keithley707B"),
     "keithley-3706a": ("tsp_matrix", "Keithley3706A"),
+    "serial-board": ("serial_board", "SerialBoard"),
     "keysight-b2200a": ("keysight_b2200a", "KeysightB2200A"),
+    "arc-one": ("arc_one", "ArcOne"),
 }
 
 

@@ -99,7 +99,8 @@ def build_network(station: Station, terminals: Mapping[tuple[str, str], Terminal
         ConfigError: an unknown channel or crosspoint; one input of a matrix wired to two channels,
             one output to two lines.
     """
-    net = Network(dict(terminals))
+    own_names = {key: t for key, t in terminals.items() if t.channel == key[1]}
+    net = Network(own_names)
     net.terminals[COMMON, ""] = Rail()
     drivers = {table.name: table.driver for table in station.instrument}
     for number, table in enumerate(station.array):
@@ -108,6 +109,8 @@ def build_network(station: Station, terminals: Mapping[tuple[str, str], Terminal
             node = (number, geometry.line_index(wire.line))
             instrument, _, channel = wire.channel.partition(".")
             terminal = net.terminals.get((instrument, channel))
+            if terminal is None:
+                terminal = terminals.get((instrument, channel))
             if terminal is None:
                 known = ", ".join(".".join(key) for key in terminals)
                 raise ConfigError(f"no channel {wire.channel!r}; there are {known}",

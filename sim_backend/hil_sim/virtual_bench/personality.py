@@ -15,6 +15,7 @@ from hil_sim.virtual_bench.terminal import Terminal
 
 if TYPE_CHECKING:
     from hil_sim.virtual_bench.bench import Bench
+    from hil_sim.virtual_bench.network import Network
 
 Setting = str | int | float | bool
 
@@ -91,6 +92,9 @@ class Personality(ABC):
     def status_byte(self) -> int:
         """Return the status byte; bit 2 says that the error queue holds something."""
         return 4 if self.errors else 0
+
+    def wired(self, network: Network) -> None:  # noqa: B027 - most are wired by the station alone
+        """Look at the net list that the station gave, and add to it what goes without saying."""
 
     def session_opened(self) -> None:  # noqa: B027 - most instruments do not mind
         """Note that somebody connects; called with the bench's lock held."""

@@ -168,7 +168,7 @@ class Physics:
         limits = [train.limit_a for train in trains]
         if frames.limit_a is not None:
             limits = frames.limit_a[chunk.start].tolist()
-        compliance = self._limits(array, limits, owner, level)
+        compliance = self.line_limits(array, limits, owner, level)
         block = PulseBlock.build(
             Phase.UPDATE, state, level, longest if same else np.where(active, width, 0.0),
             gap_s=np.maximum(frames.length_s[chunk] - longest, 0.0), compliance_a=compliance,
@@ -184,7 +184,7 @@ class Physics:
         limited[step[hit], train[hit]] = True
         volts[step[hit], train[hit]] = readings.level_v[hit]
 
-    def _limits(self, array: SimArray, limits: list[float], owner: NDArray[np.int64],
+    def line_limits(self, array: SimArray, limits: list[float], owner: NDArray[np.int64],
                 level: FloatArray) -> FloatArray:  # fmt: skip
         """Return (n_lines,) compliance and tell the read-out about paths and shared sources."""
         readout = array.readout

@@ -1,0 +1,1 @@
+"""The emulated array board: the framed serial protocol in front of the simulated array."""
