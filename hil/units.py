@@ -109,3 +109,19 @@ def format_quantity(value: float, unit: str, digits: int = 4) -> str:
         12: "T",
     }[exponent]  # fmt: skip
     return f"{scaled:.{digits}g} {prefix}{unit}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time as people say it: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    if seconds < 1.0:
+        return f"{1e3 * seconds:.0f} ms"
+    if seconds < 90.0:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"

@@ -138,19 +138,3 @@ def check_budget(session: Session, array: str | None, whole: PartPlan) -> None:
             where=f"cell ({row}, {col})",
             note=f"{life[row, col]} of them so far; take fewer parts, cycles or pulses",
         )  # fmt: skip
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    if seconds < 1.0:
-        return f"{1e3 * seconds:.0f} ms"
-    if seconds < 90.0:
-        return f"{seconds:.3g} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"

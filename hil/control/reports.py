@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hil.control.runner import ProcedureResult
 
 if TYPE_CHECKING:
+    from hil.control.rig_clock import RigTime
     from hil.control.training import TrainingResult
 
 
@@ -25,10 +26,14 @@ class RunReport:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """A training that was run: where it is recorded and what it gave."""
+    """A training that was run: where it is recorded and what it gave.
+
+    ``rig`` is what it would take on the instruments of the station, of simulated ones only.
+    """
 
     run: Path
     backend: str
     identity: str
     simulated: bool
     result: TrainingResult
+    rig: RigTime | None = None

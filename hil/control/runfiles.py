@@ -22,6 +22,7 @@ from hil.program import READING_PHASES, Phase, PulseBlock
 from hil.registry import PROTOCOLS, backend_factory, load
 
 if TYPE_CHECKING:
+    from hil.control.rig_clock import RigTime
     from hil.control.training import TrainingResult
     from hil.record.folder import RunFolder
 
@@ -178,8 +179,11 @@ def noting(run: Path) -> Iterator[None]:
         raise
 
 
-def store_training(folder: RunFolder, layers: list[SynapseArray], result: TrainingResult) -> None:
-    """Write final weights and predictions as checkpoints, and the accuracy as an event."""
+def store_training(
+    folder: RunFolder, layers: list[SynapseArray], result: TrainingResult,
+    rig: RigTime | None = None,
+) -> None:  # fmt: skip
+    """Write final weights and predictions as checkpoints, the accuracy and ``rig`` as an event."""
     weights = {f"layer_{k}": layer.weights() for k, layer in enumerate(layers)}
     folder.checkpoint("weights", anew=True, **weights)
     if result.history.predictions:
@@ -190,4 +194,6 @@ def store_training(folder: RunFolder, layers: list[SynapseArray], result: Traini
         float_accuracy=result.float_accuracy[-1] if result.float_accuracy else None,
         write_pulses=history.total("write_pulses"),
         refresh_pulses=history.total("refresh_pulses"), seconds=result.seconds,
+        **({} if rig is None else {"rig_seconds": rig.seconds, "rig_by_phase": dict(rig.by_phase),
+                                   "rig_note": rig.why}),
     )  # fmt: skip

@@ -23,6 +23,7 @@ from hil.control.course import note_plan, noting_progress
 from hil.control.dryrun import Exposure, check_and_count
 from hil.control.recorder import Recorder
 from hil.control.reports import RunReport, TrainReport
+from hil.control.rig_clock import ClockedRecorder, RigClock
 from hil.control.roles import ExchangingArray
 from hil.control.runfiles import (
     Prepared,
@@ -78,9 +79,15 @@ class Begin:
         used = any(start.device_pulses or start.row_reads.any() for start in starts.values())
         return cls(starts=starts, fresh=not used)
 
-    def recorder(self, session: Session, folder: RunFolder) -> Recorder:
-        """Return the run's recorder, after everything that comes before."""
-        recorder = Recorder(folder, session.names, self.first_op)
+    def recorder(
+        self, session: Session, folder: RunFolder, clock: RigClock | None = None
+    ) -> Recorder:
+        """Return the run's recorder, after everything that comes before; blocks go to ``clock``."""
+        if clock is None:
+            recorder = Recorder(folder, session.names, self.first_op)
+        else:
+            recorder = ClockedRecorder(folder, session.names, self.first_op)
+            recorder.clock = clock
         if self.before is not None:
             self.before(folder, recorder)
         return recorder
@@ -233,7 +240,8 @@ def drive_training(
     with folder, noting(folder.path), ledgers_kept(folder, ledgers, starts):
         if observers.started is not None:
             observers.started(folder.path)
-        recorder = begin.recorder(session, folder)
+        clock = RigClock.of(session) if begin.state is None else None
+        recorder = begin.recorder(session, folder, clock)
         network = build_network(training, dataset, session.sites(), recorder)
         if not simulated:
             _note_exchanges(network.layers, folder)
@@ -244,10 +252,11 @@ def drive_training(
             on_stage=observers.on_stage, resume=begin.state, reread=not simulated,
             checkpoints=TrainingCheckpoints(files, training.checkpoint, dataset),
         )  # fmt: skip
-        store_training(folder, list(network.layers), result)
+        rig = None if clock is None else clock.time()
+        store_training(folder, list(network.layers), result, rig)
         files.drop()
     return TrainReport(
-        folder.path, session.backend_name, session.identity, session.simulated, result
+        folder.path, session.backend_name, session.identity, session.simulated, result, rig
     )
 
 

@@ -152,8 +152,8 @@ def _finish_open_part(
 
 
 def _print_plan(output: Output, work: Characteriser, plans: Sequence[PartPlan]) -> None:
-    from hil.characterise.plan import duration, total
-    from hil.units import format_quantity
+    from hil.characterise.plan import total
+    from hil.units import format_duration, format_quantity
 
     rows = []
     whole = total(plans)
@@ -162,7 +162,7 @@ def _print_plan(output: Output, work: Characteriser, plans: Sequence[PartPlan]) 
             rows.append([plan.name, plan.devices or "", plan.state, "", "", "", ""])
             continue
         rows.append([
-            plan.name, plan.devices, duration(plan.seconds), plan.device_pulses, plan.pulses,
+            plan.name, plan.devices, format_duration(plan.seconds), plan.device_pulses, plan.pulses,
             plan.half_selects, format_quantity(plan.stress_v2s, "V²s", 3),
         ])  # fmt: skip
     output.table(

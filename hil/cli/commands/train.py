@@ -124,6 +124,13 @@ def print_training(output: Output, trained: TrainReport) -> None:
             f"refresh pulses per device, at most {costs.most_pulses_on_a_device} on one; "
             f"{costs.half_selects} half-selects; about {costs.energy_joule:.3g} J"
         )
+    rig = trained.rig
+    if rig is not None and rig.seconds is not None:
+        from hil.units import format_duration
+
+        output.say(f"on the station's instruments it would take {format_duration(rig.seconds)}")
+    elif rig is not None:
+        output.say(f"on the station's instruments it cannot be done as it was: {rig.why}")
     output.result(
         {
             "backend": trained.backend, "identity": trained.identity,
@@ -137,6 +144,7 @@ def print_training(output: Output, trained: TrainReport) -> None:
                 "write": history.total("write_pulses"),
                 "refresh": history.total("refresh_pulses"),
             },
+            **({} if rig is None else {"rig": rig}),
             "costs": costs, "seconds": result.seconds, "epochs": history.epochs,
         }
     )  # fmt: skip
