@@ -350,16 +350,19 @@ def board_lines(name: str, geometry: ArrayGeometry, ways: Iterable[Wire]) -> NDA
     lines = np.arange(geometry.n_lines)
     if not ways:
         return lines
+    rows, cols = geometry.n_rows, geometry.n_cols
+    channels = [f"{name}.w{k}" for k in range(rows)] + [f"{name}.b{k}" for k in range(cols)]
+    channels += [f"{name}.x{k}" for k in range(geometry.n_lines - rows - cols)]
+    number = {channel: k for k, channel in enumerate(channels)}
     lines[:] = -1
     for way in ways:
-        instrument, _, number = way.channel.partition(".")
-        known = instrument == name and number.isascii() and number.isdecimal()
-        if not known or int(number) >= geometry.n_lines or way.crosspoint is not None:
+        if way.channel not in number or way.crosspoint is not None:
             raise ConfigError(
-                f"{way.line} is wired to {way.channel!r}: a board has the lines {name}.0 … {name}."
-                f"{geometry.n_lines - 1} and no crosspoints", field="wiring",
+                f"{way.line} is wired to {way.channel!r}: a board has {channels[0]} … "
+                f"{channels[rows - 1]}, {channels[rows]} … {channels[rows + cols - 1]} (and "
+                f"{name}.x0 … for further lines), and no crosspoints", field="wiring",
             )  # fmt: skip
-        lines[geometry.line_index(way.line)] = int(number)
+        lines[geometry.line_index(way.line)] = number[way.channel]
     if not np.array_equal(np.sort(lines), np.arange(geometry.n_lines)):
         raise ConfigError("every line needs a line of the board of its own", field="wiring")
     return lines
