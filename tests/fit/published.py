@@ -136,7 +136,7 @@ def aihwkit_curve(device: Aihwkit, pulses: int) -> tuple[np.ndarray, np.ndarray]
 def pulses_of(device: Aihwkit) -> int:
     """Return about as many pulses as steps of the first size cross the range."""
     first = aihwkit_step(device, device.w_min, up=True) - device.w_min
-    return int(np.clip(round((device.w_max - device.w_min) / first), 5, 2000))
+    return int(np.clip(round((device.w_max - device.w_min) / first), 5, 10_000))
 
 
 def quiet(name: str) -> Device:
@@ -187,7 +187,7 @@ def draw(path: Path) -> None:
                 low, high = 1.0 / device.r_on_ohm / device.on_off, 1.0 / device.r_on_ohm
                 up, down = (up - low) / (high - low), (down - low) / (high - low)
             else:
-                up, down = aihwkit_curve(AIHWKIT[name], min(pulses_of(AIHWKIT[name]), 1000))
+                up, down = aihwkit_curve(AIHWKIT[name], pulses_of(AIHWKIT[name]))
             preset = load_device(name).range
             ours = our_curve(name, up.size - 1, down.size - 1)
             span = preset.g_max - preset.g_min
