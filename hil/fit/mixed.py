@@ -1,0 +1,340 @@
+"""Devices of one array as draws from a distribution: likelihood of all of them together.
+
+Every device has its own rates, shapes and rails (random effects, normal with mean μ and covariance
+Σ); cycle-to-cycle variances and the nodes of a table are shared (fixed effects). The likelihood of
+a device is replaced by its parabola at the current values, Newton steps on all of them go in turn
+with EM steps on Σ, restricted to what is left after the means were estimated (REML; Laird and Ware,
+Biometrics 38, 963, 1982; Breslow and Clayton, JASA 88, 9, 1993). Σ is the spread between devices
+without the estimation variance, which a spread of single estimates would hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.fit import kernels
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_OUTER: Final = 30
+_INNER: Final = 12
+_SMALLEST_SHARE: Final = 1e-6  # of a variance: below it is 0
+_STILL: Final = 0.02  # standard errors that a mean still moves when the search ends
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chains:
+    """Transitions of all devices as the filter takes them, in units of ``scale`` siemens.
+
+    ``first`` (n_devices + 1,) says where the rows of a device begin; ``unit`` numbers the rows that
+    are added up together, ascending, and ``device_of`` the device of each unit.
+    """
+
+    device: Ints
+    unit: Ints
+    device_of: Ints
+    first: Ints
+    fresh: NDArray[np.bool_]
+    up: NDArray[np.bool_]
+    pulses: Ints
+    before: Floats
+    after: Floats
+    rel2: float
+    abs2: float
+    scale: float
+
+    @property
+    def n_devices(self) -> int:
+        """Devices, each with at least one row."""
+        return self.first.size - 1
+
+    @property
+    def n(self) -> int:
+        """Transitions."""
+        return self.device.size
+
+
+@dataclass(slots=True, eq=False)
+class Terms:
+    """What the filter says of every unit: log-likelihood, score, information and shares."""
+
+    log_likelihood: Floats
+    score: Floats
+    information: Floats
+    share: Floats
+    residuals: Floats
+
+
+class Likelihood:
+    """Runs the filter over all devices with a few threads; results do not depend on their number.
+
+    Args:
+        chains: what was measured.
+        model: a number of :mod:`hil.fit.kernels`.
+        n_nodes: of each table of the look-up model, otherwise 0.
+        threads: that work at once.
+    """
+
+    def __init__(self, chains: Chains, model: int, n_nodes: int, threads: int) -> None:
+        self.chains, self.model, self.n_nodes = chains, model, n_nodes
+        n = max(min(threads, chains.n // 20_000 + 1, chains.n_devices), 1)
+        cuts = np.searchsorted(chains.first, np.linspace(0, chains.n, n + 1))
+        self._cuts = chains.first[np.clip(cuts, 0, chains.n_devices)]
+
+    def __call__(self, theta: Floats, *, slopes: bool = True, residuals: bool = False) -> Terms:
+        """Return the terms at ``theta`` (n_devices, n_parameters)."""
+        c, n = self.chains, theta.shape[1]
+        units = c.device_of.size
+        terms = Terms(
+            np.zeros(units), np.zeros((units, n)), np.zeros((units, n, n)), np.zeros((units, 3)),
+            np.full(c.n if residuals else 0, np.nan),
+        )  # fmt: skip
+
+        def run(start: int, stop: int) -> None:
+            kernels.filter_devices(
+                self.model, self.n_nodes, start, stop, c.device, c.unit, c.fresh, c.up, c.pulses,
+                c.before, c.after, theta, c.rel2, c.abs2, slopes, terms.log_likelihood,
+                terms.score, terms.information, terms.share, terms.residuals,
+            )  # fmt: skip
+
+        parts = list(zip(self._cuts[:-1].tolist(), self._cuts[1:].tolist(), strict=True))
+        if len(parts) == 1:
+            run(*parts[0])
+        else:
+            with ThreadPoolExecutor(len(parts)) as pool:
+                list(pool.map(lambda part: run(*part), parts))
+        return terms
+
+
+@dataclass(slots=True, eq=False)
+class Mixed:
+    """State of the search.
+
+    Attributes:
+        theta: (n_devices, n_parameters), what the filter takes.
+        random, shared: numbers of the columns that vary by device, and of those that do not.
+        mean, covariance: of the random columns.
+        low, high: (n_parameters,) bounds of a device's value.
+        stride: (n_parameters,) largest change in one step.
+    """
+
+    theta: Floats
+    random: Ints
+    shared: Ints
+    mean: Floats
+    covariance: Floats
+    low: Floats
+    high: Floats
+    stride: Floats
+    log_likelihood: float = -np.inf
+    converged: bool = False
+    terms: Terms | None = None
+    steps: int = 0
+    held: set[int] = field(default_factory=set)  #: shared columns that are not searched
+
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """Which of the means and shared parameters are searched."""
+        shared = [int(k) not in self.held for k in self.shared]
+        return np.array([True] * self.random.size + shared, dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solved:
+    """The parabola of all devices, solved for one Σ.
+
+    ``delta`` are the changes of the means and the shared parameters, ``scores`` (n_units, q) and
+    ``informations`` (n_units, q, q) each device's part in them; ``inverse`` the covariance of the
+    estimates. ``modes`` are the changes of the devices' own parameters, ``inner`` their covariance
+    given the rest.
+    """
+
+    delta: Floats
+    inverse: Floats
+    scores: Floats
+    informations: Floats
+    modes: Floats
+    inner: Floats
+    leverage: Floats
+
+
+def per_device(chains: Chains, values: Floats) -> Floats:
+    """Add up what belongs to the units of each device."""
+    if chains.device_of.size == chains.n_devices:
+        return values
+    out = np.zeros((chains.n_devices, *values.shape[1:]))
+    np.add.at(out, chains.device_of, values)
+    return out
+
+
+def solve(mixed: Mixed, score: Floats, information: Floats, extra: Floats) -> Solved:
+    """Solve for the change of means, shared parameters and all devices.
+
+    ``extra`` (n_shared,) is added to the score of the shared parameters.
+    """
+    r, f = mixed.random, mixed.shared
+    n_r = r.size
+    omega = np.linalg.inv(mixed.covariance)
+    g_r, g_f = score[:, r], score[:, f]
+    j_rr = information[:, r[:, None], r[None, :]]
+    j_rf = information[:, r[:, None], f[None, :]]
+    j_ff = information[:, f[:, None], f[None, :]]
+    inner = np.linalg.inv(j_rr + omega)
+    apart = mixed.theta[:, r] - mixed.mean
+    pull = g_r - apart @ omega
+    along = omega @ inner  # (D, R, R)
+    crossed = inner @ j_rf  # (D, R, F)
+    u_mean = apart @ omega + np.einsum("dij,dj->di", along, pull)
+    u_shared = g_f - np.einsum("dij,di->dj", crossed, pull)
+    m_mean = omega - along @ omega
+    m_cross = along @ j_rf
+    m_shared = j_ff - np.swapaxes(j_rf, 1, 2) @ crossed
+    q = n_r + f.size
+    scores = np.concatenate([u_mean, u_shared], axis=1)
+    informations = np.empty((len(score), q, q))
+    informations[:, :n_r, :n_r] = m_mean
+    informations[:, :n_r, n_r:] = m_cross
+    informations[:, n_r:, :n_r] = np.swapaxes(m_cross, 1, 2)
+    informations[:, n_r:, n_r:] = m_shared
+    free = mixed.free
+    total, wanted = informations.sum(0), scores.sum(0)
+    wanted[n_r:] += extra
+    inverse = np.zeros((q, q))
+    inverse[np.ix_(free, free)] = safe_inverse(total[np.ix_(free, free)])
+    delta = inverse @ wanted
+    d_mean, d_shared = delta[:n_r], delta[n_r:]
+    modes = np.einsum(
+        "dij,dj->di", inner, pull + omega @ d_mean - np.einsum("dij,j->di", j_rf, d_shared)
+    )
+    # how (device − mean) moves with the means and the shared parameters
+    leverage = np.concatenate([inner @ omega - np.eye(n_r), -crossed], axis=2)
+    return Solved(delta, inverse, scores, informations, modes, inner, leverage)
+
+
+def safe_inverse(matrix: Floats) -> Floats:
+    """Return the inverse of a positive matrix, scaled; 0 for rows without any information."""
+    diagonal = np.diag(matrix)
+    known = diagonal > 1e-200
+    inverse = np.zeros_like(matrix)
+    if not known.any():
+        return inverse
+    size = np.sqrt(diagonal[known])
+    scaled = matrix[np.ix_(known, known)] / size / size[:, None]
+    values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
+    inverse[np.ix_(known, known)] = (
+        (vectors / np.maximum(values, 1e-9)) @ vectors.T / size / size[:, None]
+    )
+    return inverse
+
+
+def _new_covariance(mixed: Mixed, solved: Solved) -> Floats:
+    """Return Σ after one restricted EM step."""
+    n_r = mixed.random.size
+    apart = mixed.theta[:, mixed.random] + solved.modes - mixed.mean - solved.delta[:n_r]
+    spread = apart.T @ apart / len(apart) + solved.inner.mean(0)
+    spread += (solved.leverage @ solved.inverse @ np.swapaxes(solved.leverage, 1, 2)).mean(0)
+    out: Floats = (spread + spread.T) / 2
+    return out
+
+
+def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) -> Floats:
+    """Return what REML adds to the score of the shared parameters.
+
+    Estimating a device's rates and shapes uses up as many transitions: the residual variance is to
+    be divided by what is left. The part of each variance is its share of the predictive variance.
+    """
+    extra = np.zeros(mixed.shared.size)
+    used = [k for k, column in enumerate(mixed.random) if column < kernels.LOW]
+    if not used:
+        return extra
+    r = mixed.random[used]
+    product = inner[:, used][:, :, used] @ information[:, r[:, None], r[None, :]]
+    spent = np.trace(product, axis1=1, axis2=2)
+    rows = np.maximum(share[:, 2], 1.0)
+    for at, column in enumerate(mixed.shared):
+        if column in (kernels.V_MULT, kernels.V_ADD):
+            part = share[:, 0 if column == kernels.V_MULT else 1] / rows
+            value = float(mixed.theta[0, column])
+            if value > 0.0:
+                extra[at] = 0.5 * float((spent * part).sum()) / value
+    return extra
+
+
+def laplace(mixed: Mixed, terms_ll: Floats, information: Floats) -> float:
+    """Return the log-likelihood with the devices' own values integrated out."""
+    r = mixed.random
+    apart = mixed.theta[:, r] - mixed.mean
+    prior = np.einsum("di,ij,dj->d", apart, np.linalg.inv(mixed.covariance), apart)
+    j = information[:, r[:, None], r[None, :]]
+    _, log_det = np.linalg.slogdet(np.eye(r.size) + mixed.covariance @ j)
+    return float((terms_ll - 0.5 * prior - 0.5 * log_det).sum())
+
+
+def maximise(
+    likelihood: Likelihood, mixed: Mixed, *, steps: int = _OUTER,
+    progress: Callable[[int], None] | None = None,
+) -> Mixed:  # fmt: skip
+    """Search the means, shared parameters, Σ and the devices' own values; changes ``mixed``."""
+    chains = likelihood.chains
+    floor = np.diag((1e-3 * np.sqrt(np.diag(mixed.covariance))) ** 2)
+    for step in range(steps):
+        terms = likelihood(mixed.theta)
+        score, information = (per_device(chains, a) for a in (terms.score, terms.information))
+        share = per_device(chains, terms.share)
+        mixed.terms = terms
+        base, mean0 = mixed.theta.copy(), mixed.mean.copy()
+        solved = None
+        for inner in range(_INNER):
+            known = np.linalg.inv(
+                information[:, mixed.random[:, None], mixed.random[None, :]]
+                + np.linalg.inv(mixed.covariance)
+            )
+            extra = restricted(mixed, information, known, share)
+            solved = solve(mixed, score, information, extra)
+            if inner == _INNER - 1:
+                break
+            mixed.covariance = _new_covariance(mixed, solved) + floor
+        if solved is None:
+            break
+        errors = np.sqrt(np.maximum(np.diag(solved.inverse), 1e-300))
+        _move(mixed, base, mean0, solved)
+        mixed.steps = step + 1
+        moved = np.abs(np.concatenate([mixed.mean - mean0, (mixed.theta - base)[0, mixed.shared]]))
+        free = np.diag(solved.inverse) > 0.0
+        if progress is not None:
+            progress(step)
+        if step > 2 and (moved[free] < _STILL * errors[free]).all():
+            mixed.converged = True
+            break
+    terms = likelihood(mixed.theta)
+    mixed.terms = terms
+    information = per_device(chains, terms.information)
+    mixed.log_likelihood = laplace(mixed, per_device(chains, terms.log_likelihood), information)
+    return mixed
+
+
+def _move(mixed: Mixed, base: Floats, mean0: Floats, solved: Solved) -> None:
+    """Take the step, no further than the strides and bounds allow."""
+    r, f = mixed.random, mixed.shared
+    n_r = r.size
+    stride = mixed.stride[r]
+    mixed.mean = mean0 + np.clip(solved.delta[:n_r], -stride, stride)
+    mixed.mean = np.clip(mixed.mean, mixed.low[r], mixed.high[r])
+    new = base[:, r] + np.clip(solved.modes, -stride, stride)
+    mixed.theta[:, r] = np.clip(new, mixed.low[r], mixed.high[r])
+    for at, column in enumerate(f):
+        value, change = float(base[0, column]), float(solved.delta[n_r + at])
+        if column in (kernels.V_MULT, kernels.V_ADD):
+            if int(column) in mixed.held:
+                continue
+            value = float(np.clip(value + change, value / 5.0, value * 5.0))
+        else:
+            value += float(np.clip(change, -mixed.stride[column], mixed.stride[column]))
+        mixed.theta[:, column] = np.clip(value, mixed.low[column], mixed.high[column])
