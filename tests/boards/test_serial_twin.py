@@ -1,0 +1,114 @@
+"""Twin equality of a framed serial board: the same programmes on the simulator and on the board."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from serial_bench import GRIDS, SLOW, on_bench, station_of, text_of
+
+from hil.control.array import SynapseArray
+from hil.control.opening import default_pairs, make_backend
+from hil.phases.verify_settings import WriteVerify
+
+#: Readings travel as 32-bit floats: a share of 6e-8 of at most 100 uS.
+FLOAT32_SIEMENS = 1e-11
+CURRENT_STEP_A, READ_V = 1e-9, 0.2
+#: Outcomes made of more readings than one: a refresh keeps the difference of two.
+READINGS_IN = {"target_siemens": 2, "difference_before_siemens": 2, "difference_after_siemens": 2}
+
+PROTOCOLS = {
+    "read-map": 'kind = "read-map"\n',
+    "ltp-ltd": 'kind = "ltp-ltd"\ncells = [[0, 1], [1, 0]]\ncycles = 2\npulses = 20\n'
+    'together = "cell"\n',
+    "forward": 'kind = "forward"\npattern = "identity"\noutput = "conductance"\n',
+    "backward": 'kind = "backward"\npattern = "identity"\noutput = "conductance"\n',
+    "refresh": 'kind = "refresh"\nthreshold = 0.01\nmax_pulses = 60\nverify_repeat = 1\n',
+    "update": 'kind = "update"\nx = [0.5]\nd = [0.5]\nslots = 40\nread_every = 20\n'
+    'method = "potentiate"\n',
+}
+
+
+def run(backend, op, protocol, tmp_path):
+    """Return (outcome, readings of the whole array afterwards)."""
+    path = tmp_path / "protocol.toml"
+    path.write_text("schema = 1\n" + PROTOCOLS[protocol])
+    array = SynapseArray(backend, op, default_pairs(backend))
+    with backend:
+        counts = np.arange(backend.geometry.n_rows * backend.geometry.n_cols) * 7
+        array.program(counts.reshape(backend.geometry.shape))
+        return array.run(path).outcome, array.read()
+
+
+@pytest.mark.parametrize("coding", ["amplitude", "width", "count"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_board_and_simulator_give_the_same_conductances(protocol, coding, tmp_path):
+    if coding != "amplitude" and protocol not in ("forward", "backward"):
+        pytest.skip("coding is of products alone")
+    station = station_of(text_of(coding=coding))
+    sim, op = make_backend(station, station.array[0], sim=True, seed=9)
+    half = 0.5 * CURRENT_STEP_A / READ_V + FLOAT32_SIEMENS
+    outcome, expected = run(sim, op, protocol, tmp_path)
+    with on_bench(station, seed=9) as (board, bench):
+        board_outcome, found = run(board, op, protocol, tmp_path)
+        true = bench.array.conductance_siemens()
+        assert not bench.incidents
+        assert bench.safe
+    assert true == pytest.approx(sim.true_conductance_siemens(), rel=1e-6)
+    assert np.unique(true).size > 2, "nothing was written, or everything saturated"
+    assert board.ledger.device_pulses == sim.ledger.device_pulses > 0
+    assert found == pytest.approx(expected, rel=0.0, abs=half)
+    assert set(board_outcome) - {"lowering"} == set(outcome) - {"lowering"}
+    scale = op.count_levels if coding == "count" else 1
+    for name, values in outcome.items():
+        if name.endswith("_siemens"):
+            assert np.asarray(board_outcome[name]) == pytest.approx(
+                np.asarray(values), rel=0.0, abs=READINGS_IN.get(name, 1) * half * scale,
+                nan_ok=True,
+            ), name  # fmt: skip
+
+
+def device_file(folder):
+    """Write a device whose pulses cross the range in 64, along a curve; return its path."""
+    with open(SLOW, encoding="utf-8") as file:
+        text = file.read()
+    for old, new in (('"linear"', '"exponential"'), ("states = 256", "states = 64\nnu = 2.0")):
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "device.toml"
+    path.write_text(text)
+    return str(path)
+
+
+SETTINGS = {
+    "bursts": WriteVerify(tolerance_fraction=0.01),
+    "ispp": WriteVerify(tolerance_fraction=0.01, strategy="ispp", hold=1),
+}
+
+
+def written(backend, op, settings):
+    """Return the outcome of writing targets on the diagonal, and the whole array then."""
+    array = SynapseArray(backend, op)
+    shape = backend.geometry.shape
+    targets = np.linspace(1e-5, 9e-5, shape[0] * shape[1]).reshape(shape)
+    with backend:
+        outcome = array.write(targets, mask=np.eye(*shape) == 1, settings=settings).outcome
+        return {**outcome, "g_read_siemens": array.read()}
+
+
+@pytest.mark.parametrize("how", SETTINGS)
+def test_write_verify_decides_as_a_simulator_on_the_boards_grids(how, tmp_path):
+    text = text_of(device=device_file(tmp_path)).replace('"1.5 V"', '"1.5003 V"')
+    mimic = station_of(text + GRIDS)
+    sim, op = make_backend(mimic, mimic.array[0], sim=True, seed=9)
+    expected = written(sim, op, SETTINGS[how])
+    with on_bench(station_of(text), seed=9) as (board, bench):
+        found = written(board, op, SETTINGS[how])
+        true = bench.array.conductance_siemens()
+    assert set(found) - {"lowering"} == set(expected) - {"lowering"}
+    for name in set(expected) - {"lowering"}:
+        if name.endswith("_siemens"):  # which travel as 32-bit floats
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, err_msg=name)
+        else:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert board.ledger.device_pulses == sim.ledger.device_pulses > 20
+    assert true == pytest.approx(sim.true_conductance_siemens(), rel=1e-9)
