@@ -222,6 +222,16 @@ def _count_lines(
 
 
 @njit(cache=True)
+def short(x: float) -> float:
+    """Return ``x`` with 32 binary digits (Veltkamp's splitting).
+
+    Sums of a million such numbers are exact, so that they do not depend on what was summed when.
+    """
+    c = x * 2097153.0
+    return c - (c - x)
+
+
+@njit(cache=True)
 def count_pulses(
     state: Any, level_v: Any, width_s: Any, selected: Any, repeat: Any, plus: Any, minus: Any,
     erasing: bool, sel_pos: Any, sel_neg: Any, sel_v2t: Any, sel_s: Any,
@@ -263,13 +273,53 @@ def count_pulses(
                     sel_pos[i, j] += r
                 else:
                     sel_neg[i, j] += r
-                sel_v2t[i, j] += v * v * w * r
-                sel_s[i, j] += w * r
+                sel_v2t[i, j] += short(v * v * w) * r
+                sel_s[i, j] += short(w) * r
                 if vp != 0.0:
-                    sel_lines_s[i, j] += wp * r
+                    sel_lines_s[i, j] += short(wp) * r
                 if vm != 0.0:
-                    sel_lines_s[i, j] += (width_s[s, km] if wide else width_s[s, 0]) * r
+                    sel_lines_s[i, j] += short(width_s[s, km] if wide else width_s[s, 0]) * r
                 total += r
+    return total
+
+
+@njit(cache=True)
+def _count_switched(
+    selected: Any, s: int, lines: Any, each: Any, pulses: Any, v2t: Any, time_s: Any, chosen: Any
+) -> int:
+    """Count a step of alike pulses on the lines of one side; ``chosen`` gets those that are on.
+
+    ``each`` is (on V²·s, off V²·s, on s) of one pulse.
+    """
+    on_v2t, off_v2t, on_s = each
+    n_chosen = 0
+    for n in range(lines.size):
+        on = selected[s, lines[n]]
+        v2t[n] += on_v2t if on else off_v2t
+        pulses[n] += on
+        time_s[n] += on_s if on else 0.0
+        chosen[n_chosen] = n
+        n_chosen += on
+    return n_chosen
+
+
+@njit(cache=True)
+def count_crossings(
+    selected: Any, plus: Any, minus: Any, of_plus: Any, of_minus: Any, counts: Any,
+    plus_pulses: Any, minus_pulses: Any, plus_v2t: Any, minus_v2t: Any, plus_s: Any, minus_s: Any,
+    rows: Any, cols: Any,
+) -> int:  # fmt: skip
+    """Count alike pulses where selected lines cross; return how many there are."""
+    total = 0
+    for s in range(selected.shape[0]):
+        n_rows = _count_switched(selected, s, plus, of_plus, plus_pulses, plus_v2t, plus_s, rows)
+        n_cols = _count_switched(selected, s, minus, of_minus, minus_pulses, minus_v2t, minus_s,
+                                 cols)  # fmt: skip
+        for a in range(n_rows):
+            row = counts[rows[a]]
+            for b in range(n_cols):
+                row[cols[b]] += np.uint32(1)
+        total += n_rows * n_cols
     return total
 
 
@@ -285,8 +335,8 @@ def rows_alone(state: Any, level_v: Any, plus: Any, read_v: float) -> Any:
 @njit(cache=True)
 def note_conductances(
     rows: Any, step: Any, line: Any, current_a: Any, status: Any, unusable: int,
-    col_of_line: Any, read_v: float, sel_v2t: Any, plus_v2t: Any, minus_v2t: Any, g: Any,
-    joule: Any, joule_v2t: Any,
+    col_of_line: Any, read_v: float, sel_v2t: Any, alike: Any, alike_v2t: Any, plus_v2t: Any,
+    minus_v2t: Any, g: Any, joule: Any, joule_v2t: Any,
 ) -> None:  # fmt: skip
     """Take over the conductances that readings give, and settle the energy up to now with them.
 
@@ -302,8 +352,11 @@ def note_conductances(
             continue
         now = -current_a[m] / read_v
         before = now if np.isnan(g[row, j]) else g[row, j]
-        lines_v2t = plus_v2t[row] + minus_v2t[j] - sel_v2t[row, j] / 2
-        v2t = sel_v2t[row, j] + max(lines_v2t, 0.0)
+        selected = sel_v2t[row, j]
+        for k in range(alike_v2t.size):
+            selected += alike[k, row, j] * alike_v2t[k]
+        lines_v2t = plus_v2t[row] + minus_v2t[j] - selected / 2
+        v2t = selected + max(lines_v2t, 0.0)
         joule[row, j] += (v2t - joule_v2t[row, j]) * (before + now) / 2
         joule_v2t[row, j] = v2t
         g[row, j] = now

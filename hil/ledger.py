@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hil.alike import Alike, short
 from hil.errors import ConfigError
 from hil.geometry import ArrayGeometry
 from hil.measurement import MeasurementBlock, Status
@@ -56,11 +57,6 @@ class Ledger:
         carried: (n_rows, n_cols) pulses on selected devices before this ledger began.
     """
 
-    selected_plus: NDArray[np.uint32]
-    selected_minus: NDArray[np.uint32]
-    selected_v2s: NDArray[np.float64]
-    selected_s: NDArray[np.float64]
-    selected_lines_s: NDArray[np.float64]
     settled_joule: NDArray[np.float64]
     settled_v2s: NDArray[np.float64]
     row_pulses: NDArray[np.uint32]
@@ -81,8 +77,11 @@ class Ledger:
         pulsed = np.zeros(
             (rows, cols), [(n, t) for n, t in _PER_DEVICE.items() if "settled" not in n]
         )
-        for name in pulsed.dtype.names or ():
-            setattr(self, name, pulsed[name])
+        self._pulsed = {name: pulsed[name] for name in pulsed.dtype.names or ()}
+        # Pulses that are all alike, those of an update template, are only counted at first.
+        self._alike: list[Alike] = []
+        self._alike_counts = np.zeros((0, rows, cols), np.uint32)
+        self._alike_v2s = np.zeros(0)
         self.settled_joule, self.settled_v2s = np.zeros((rows, cols)), np.zeros((rows, cols))
         self.g_last_siemens = np.zeros((rows, cols))
         for name, dtype in _PER_LINE.items():
@@ -113,18 +112,78 @@ class Ledger:
             self._add_reads(reads)
         if block.phase is Phase.ERASE and self._erase_lines is not None:
             return self._add_erase(block)
-        kernels, width = self._loaded(), widths_2d(block)
+        alike = self._alike_of(block)
         plus, minus = self._write_lines
-        pulses = kernels.count_pulses(
-            block.state, block.level_v, width, block.selected, block.repeat, plus, minus,
-            block.phase is Phase.ERASE, self.selected_plus, self.selected_minus, self.selected_v2s,
-            self.selected_s, self.selected_lines_s, self.row_pulses, self.col_pulses,
-            self.row_v2s, self.col_v2s, self.row_s, self.col_s, *self._scratch,
-        )  # fmt: skip
+        if alike is not None:
+            pulses = self._loaded().count_crossings(
+                block.selected, plus, minus, alike.row, alike.col, self._alike_counts[alike.at],
+                self.row_pulses, self.col_pulses, self.row_v2s, self.col_v2s, self.row_s,
+                self.col_s, *self._scratch,
+            )  # fmt: skip
+        else:
+            pulses = self._loaded().count_pulses(
+                block.state, block.level_v, widths_2d(block), block.selected, block.repeat, plus,
+                minus, block.phase is Phase.ERASE, *self._pulsed.values(), self.row_pulses,
+                self.col_pulses, self.row_v2s, self.col_v2s, self.row_s, self.col_s, *self._scratch,
+            )  # fmt: skip
         if pulses:
             self.device_pulses += pulses
-            self.most_pulses_bound += int(block.repeat.sum())
+            self.most_pulses_bound += block.n_steps if alike else int(block.repeat.sum())
         return int(pulses)
+
+    def _alike_of(self, block: PulseBlock) -> Alike | None:
+        """Return what every pulse of a switched block is, found once; None where they differ."""
+        template = block.template
+        if template is None or not block.switched:
+            return None
+        plans = template.plans
+        if self not in plans:
+            plans[self] = alike = Alike.of(template, *self._write_lines, len(self._alike))
+            if alike is not None:
+                self._alike.append(alike)
+                self._alike_counts = np.append(self._alike_counts, np.zeros_like(
+                    self.g_last_siemens, np.uint32)[None], axis=0)  # fmt: skip
+                self._alike_v2s = np.append(self._alike_v2s, alike.v2s)
+        known: Alike | None = plans[self]
+        return known
+
+    def _total(self, name: str) -> NDArray[Any]:
+        """Return a table of selected devices, with the pulses that were only counted so far."""
+        tables = self._pulsed
+        for alike, counts in zip(self._alike, self._alike_counts, strict=True):
+            if not counts.any():
+                continue
+            tables["selected_plus" if alike.positive else "selected_minus"][...] += counts
+            tables["selected_v2s"][...] += counts * alike.v2s
+            tables["selected_s"][...] += counts * alike.width_s
+            tables["selected_lines_s"][...] += counts * alike.lines_s
+            counts[...] = 0
+        return tables[name]
+
+    @property
+    def selected_plus(self) -> NDArray[np.uint32]:
+        """(n_rows, n_cols) write pulses with positive device voltage."""
+        return self._total("selected_plus")
+
+    @property
+    def selected_minus(self) -> NDArray[np.uint32]:
+        """(n_rows, n_cols) write pulses with negative device voltage."""
+        return self._total("selected_minus")
+
+    @property
+    def selected_v2s(self) -> NDArray[np.float64]:
+        """(n_rows, n_cols) ∫V²dt of write pulses."""
+        return self._total("selected_v2s")
+
+    @property
+    def selected_s(self) -> NDArray[np.float64]:
+        """(n_rows, n_cols) seconds of write pulses."""
+        return self._total("selected_s")
+
+    @property
+    def selected_lines_s(self) -> NDArray[np.float64]:
+        """(n_rows, n_cols) seconds for which a device's two lines were driven, added up."""
+        return self._total("selected_lines_s")
 
     def _add_reads(self, block: PulseBlock) -> None:
         known = self._known_reads(block)
@@ -176,10 +235,11 @@ class Ledger:
         hit = (v != 0.0) & block.selected[:, erase.plus]
         rows = (hit * block.repeat[:, None]).sum(axis=0).astype(np.uint32)
         w = width if width.shape[1] == 1 else width[:, erase.plus]
-        v2s = (np.where(hit, v, 0.0) ** 2 * w * block.repeat[:, None]).sum(axis=0)
-        self.selected_minus += rows[:, None]
-        self.selected_v2s += v2s[:, None]
-        self.selected_s += (hit * w * block.repeat[:, None]).sum(axis=0)[:, None]
+        v2s = (short(np.where(hit, v, 0.0) ** 2 * w) * block.repeat[:, None]).sum(axis=0)
+        tables = self._pulsed
+        tables["selected_minus"][...] += rows[:, None]
+        tables["selected_v2s"][...] += v2s[:, None]
+        tables["selected_s"][...] += (short(hit * w) * block.repeat[:, None]).sum(axis=0)[:, None]
         pulses = int(rows.sum()) * self.geometry.n_cols
         self.device_pulses += pulses
         self.most_pulses_bound += int(block.repeat.sum())
@@ -193,8 +253,9 @@ class Ledger:
         """
         self._loaded().note_conductances(
             self._rows_alone(block, read_v), readings.step, readings.line, readings.current_a,
-            readings.status, _UNUSABLE, self._col_of_line, read_v, self.selected_v2s, self.row_v2s,
-            self.col_v2s, self.g_last_siemens, self.settled_joule, self.settled_v2s,
+            readings.status, _UNUSABLE, self._col_of_line, read_v, self._pulsed["selected_v2s"],
+            self._alike_counts, self._alike_v2s, self.row_v2s, self.col_v2s, self.g_last_siemens,
+            self.settled_joule, self.settled_v2s,
         )  # fmt: skip
 
     def _rows_alone(self, block: PulseBlock, read_v: float) -> NDArray[np.int64]:
