@@ -153,7 +153,8 @@ def range_steps(name: str, p: Mapping[str, Any], up: bool, u: FloatArray) -> Flo
     """Return D(u) of a class along its branch, a share of the weight range."""
     span = p["w_max"] - p["w_min"]
     w = p["w_min"] + span * u if up else p["w_max"] - span * u
-    return weight_step(name, p, up, w) / span
+    share: FloatArray = weight_step(name, p, up, w) / span
+    return share
 
 
 def _directions(up: float, down: float) -> Parameters:
