@@ -20,6 +20,15 @@ torch = pytest.importorskip(
 from hil.torch import ChipSGD, ChipTile  # noqa: E402  (only where torch is)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Keep torch's threads from waiting for one another over products of a few hundred numbers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def arrays(tmp_path):
     """Open arrays for one test; by default of linear devices with 128 states and no noise."""
@@ -278,10 +287,10 @@ def test_a_two_layer_network_learns_digits_through_pulses(arrays, epochs, least)
     torch.manual_seed(0)
     scales = {"hidden": 4.0, "output": 8.0}
     hidden = ChipTile(
-        arrays("nonlinear", 65, 32, weight_scale=scales["hidden"], seed=11), seed=1, pulses=300, max_slots=8
+        arrays("nonlinear", 65, 32, weight_scale=scales["hidden"], seed=11), seed=1, pulses=300
     )
     output = ChipTile(
-        arrays("nonlinear", 33, 10, weight_scale=scales["output"], seed=12), seed=2, pulses=300, max_slots=8
+        arrays("nonlinear", 33, 10, weight_scale=scales["output"], seed=12), seed=2, pulses=300
     )
     model = torch.nn.Sequential(hidden, torch.nn.Sigmoid(), output)
     optimiser = ChipSGD(model.parameters(), lr=0.1)
