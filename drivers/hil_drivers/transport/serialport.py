@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import select
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -92,8 +93,22 @@ class SerialPort:
         self._refuse_closed()
         self.transactions += 1
         with _Guarded(self, "sending", "write", payload):
-            self._port.write(payload)
+            self._give(payload)
         self.note("write", payload)
+
+    def _give(self, payload: bytes) -> None:
+        descriptor = getattr(self._port, "fd", None)
+        if descriptor is None:  # not POSIX, or a socket
+            self._port.write(payload)
+            return
+        view, until_s = memoryview(payload), time.monotonic() + SHORT_TIMEOUT_S
+        while view:  # pySerial's write waits once more after the last byte
+            with contextlib.suppress(BlockingIOError):
+                view = view[os.write(descriptor, view) :]
+                continue
+            left_s = until_s - time.monotonic()
+            if left_s <= 0.0 or not select.select([], [descriptor], [], left_s)[1]:
+                raise LinkTimeout("sending: the port takes nothing", self.address)
 
     def read_exactly(self, count: int, timeout_s: float = SHORT_TIMEOUT_S) -> bytes:
         """Return the next ``count`` bytes.
@@ -150,7 +165,7 @@ class SerialPort:
         until_s = time.monotonic() + timeout_s
         with _Guarded(self, "waiting for a reply", "read"):
             while not (count := enough()):
-                got = self._port.read(min(self._port.in_waiting, _MOST) or 1)
+                got = self._come()
                 if got:
                     self._left += got
                 elif self._cancelled:
@@ -164,6 +179,21 @@ class SerialPort:
         del self._left[:count]
         self.note("read", taken)
         return taken
+
+    def _come(self) -> bytes:
+        """Return what comes within ``_POLL_S``, nothing when nothing does."""
+        descriptor = getattr(self._port, "fd", None)
+        if descriptor is None:  # not POSIX, or a socket
+            some: bytes = self._port.read(min(self._port.in_waiting, _MOST) or 1)
+            return some
+        # A third of the time of pySerial's read, which waits for the first byte and then for more.
+        if not select.select([descriptor], [], [], _POLL_S)[0]:
+            return b""
+        got = os.read(descriptor, _MOST)
+        if not got:
+            raise LinkError("waiting for a reply: the port says that bytes are there, and there "
+                            "are none: it is gone", self.address)  # fmt: skip
+        return got
 
     def cancel(self) -> None:
         """End every wait for bytes, now and later, with a LinkError; from any thread."""
