@@ -86,7 +86,7 @@ class ArcOne(BoardBackend):
         self.capabilities = board_capabilities(simulated)
         super().__init__(geometry, self.capabilities, limits)
         self.name = name
-        self.lowering = Lowering(geometry)
+        self.lowering = lowering_of(geometry, settings)
         self.checker = BoardChecker(self.lowering, self.limits, self.capabilities)
         self.strategies: dict[str, int] = {}  #: what was done to suit the board -> blocks
         self._wire_log, self._locks = wire_log, locks
@@ -124,9 +124,9 @@ class ArcOne(BoardBackend):
         """Return the board for a simulator to obey; nothing is opened."""
         from hil_drivers.arc_one.rehearsal import RehearsedArcOne
 
-        arc_settings(station, table)
         board_lines(array.geometry(), wires(station, array.name))
-        return RehearsedArcOne(array.geometry(), station.limits.limits())
+        lowering = lowering_of(array.geometry(), arc_settings(station, table))
+        return RehearsedArcOne(lowering, station.limits.limits())
 
     # -- life ------------------------------------------------------------------------------
 
@@ -399,7 +399,15 @@ def arc_settings(station: Station, table: InstrumentTable) -> ArcOneSettings:
     if volts not in protocol.VOLTS or volts == 0.0:
         raise ConfigError(f"{volts:g} V: the board reads at up to {protocol.VOLTS.max:g} V, "
                           "and not at 0 V", path=station.path, field=field)  # fmt: skip
+    if settings.read_mode == "classic" and volts != _CLASSIC_V:
+        raise ConfigError(f"the classic mode reads at {_CLASSIC_V:g} V and at nothing else; "
+                          f"{volts:g} V is asked for", path=station.path, field=field)  # fmt: skip
     return settings
+
+
+def lowering_of(geometry: ArrayGeometry, settings: ArcOneSettings) -> Lowering:
+    """Return what turns blocks into the board's operations."""
+    return Lowering(geometry, _CLASSIC_V if settings.read_mode == "classic" else None)
 
 
 def board_lines(geometry: ArrayGeometry, ways: Iterable[Wire]) -> tuple[np.ndarray, np.ndarray]:

@@ -100,10 +100,10 @@ class Job:
 
 
 class Lowering:
-    """Turns blocks of one array into jobs."""
+    """Turns blocks of one array into jobs; ``read_v`` is the one read voltage, None = any."""
 
-    def __init__(self, geometry: ArrayGeometry) -> None:
-        self.geometry = geometry
+    def __init__(self, geometry: ArrayGeometry, read_v: float | None = None) -> None:
+        self.geometry, self.read_v = geometry, read_v
         self._word = geometry.read_lines.plus
         self._bit = geometry.read_lines.minus
         self._row_of = np.full(geometry.n_lines, -1)
@@ -141,6 +141,9 @@ class Lowering:
         wanted[:, on_col[on_col >= 0]] = True
         wanted &= across != 0.0
         rows, cols = np.nonzero(wanted)
+        if self.read_v is not None and (other := across[wanted & (across != self.read_v)]).size:
+            raise LimitError("read voltage", float(other[0]), self.read_v, "V", step=step,
+                             note="the classic mode has no other")  # fmt: skip
         if rows.size > 1 and lines.size:
             work.note(SERIAL_READS)
         which = np.full(across.shape, -1)

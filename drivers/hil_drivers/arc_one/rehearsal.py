@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hil.geometry import ArrayGeometry
 from hil.limits import SafetyLimits
 from hil.measurement import MeasurementBlock
 from hil.program import Phase, PulseBlock
@@ -69,10 +68,10 @@ class RehearsedArcOne:
 
     name = "rehearsed ArC ONE"
 
-    def __init__(self, geometry: ArrayGeometry, limits: SafetyLimits) -> None:
+    def __init__(self, lowering: Lowering, limits: SafetyLimits) -> None:
         self.capabilities = board_capabilities(simulated=True)
-        self._lowering = Lowering(geometry)
-        self.checker = BoardChecker(self._lowering, limits, self.capabilities)
+        self._lowering = lowering
+        self.checker = BoardChecker(lowering, limits, self.capabilities)
 
     def rehearse(self, block: PulseBlock) -> RehearsedBlock | RehearsedIdle:
         """Return what the board would do for ``block``.
