@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 from hil_sim.models.device import Device
 from hil_sim.models.electrical import VariationTable
 from hil_sim.models.text import device_toml
@@ -93,6 +94,7 @@ def fitted_device(
     said = list(warnings)
     base = tomllib.loads(source.device_text) if source.device_text else {}
     kind, branches = _branches(chosen, estimates, tables, said)
+    op = _delivered(source, said)
     cell = source.cell or str(base.get("cell", "1R"))
     g_min, g_max = _range(estimates, tables if kind == "lookup" else None)
     values: dict[str, Any] = {
@@ -101,15 +103,15 @@ def fitted_device(
         "range": {"g_min": _quantity(g_min, "S"), "g_max": _quantity(g_max, "S")},
         **branches,
         "variation": _variation(estimates, tables if kind == "lookup" else None),
-        "drive": _drive(source.operating_point),
+        "drive": _drive(op),
     }  # fmt: skip
-    values["pulse"] = _pulse(estimates, source.operating_point, base, said)
+    values["pulse"] = _pulse(estimates, op, base, said)
     for table in _BASE_TABLES:
         if table in base and (table == "current" or _belongs(table, cell)):
             values[table] = base[table]
     values.setdefault(
         "current",
-        {"law": "ohmic", "read_voltage": _quantity(source.operating_point["read_v"], "V")},
+        {"law": "ohmic", "read_voltage": _quantity(op["read_v"], "V")},
     )
     drift = estimates.get("drift.nu")
     if drift is not None and drift.identifiable and drift.value != 0.0:
@@ -121,6 +123,28 @@ def fitted_device(
     except ConfigError as exc:
         raise FitError(f"what was found is no device: {exc}") from exc
     return FittedDevice(device, device_toml(device, notes=_notes(estimates)), said)
+
+
+def _delivered(source: Source, said: list[str]) -> dict[str, Any]:
+    """Return the operating point with the pulses that were delivered: a protocol may have its own.
+
+    They are recorded with seven digits; five are kept.
+    """
+    r, op = source.measured.responses, dict(source.operating_point)
+    widths = []
+    for sign, name in ((1, "potentiate_v"), (-1, "depress_v")):
+        own = (r.polarity == sign) & r.good
+        if own.any():
+            op[name] = float(f"{np.median(r.amplitude_v[own]):.5g}")
+            widths.append(float(f"{np.median(r.width_s[own]):.5g}"))
+    if widths:
+        op["write_s"] = widths[0]
+    if len(set(widths)) > 1:
+        said.append(
+            f"pulses of both polarities differ in width, {widths[0]:g} s and {widths[1]:g} s; "
+            "a device file has one: the first"
+        )
+    return op
 
 
 def _range(estimates: Mapping[str, Estimate], tables: Tables | None) -> tuple[float, float]:

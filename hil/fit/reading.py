@@ -34,6 +34,8 @@ from hil.record import Run, open_run
 from hil.record.characterisation import is_characterisation, open_characterisation
 
 RESPONSE: Final = "ltp-ltd"
+#: Least share of the pulses of a polarity that are alike.
+MAIN_SHARE: Final = 0.6
 #: Kinds that add to a fit -> what they tell.
 ADDITIONS: Final = {
     "read-map": "read noise",
@@ -236,7 +238,7 @@ def _main_pulse(runs: Sequence[Run], responses: Responses, warnings: list[str]) 
     """Return the rows with the most frequent pulse of each polarity.
 
     Raises:
-        FitError: no pulse of a polarity makes up half of them.
+        FitError: no pulse of a polarity makes up most of them.
     """
     keep = np.ones(responses.n, dtype=np.bool_)
     for sign, name in ((1, "potentiation"), (-1, "depression")):
@@ -257,7 +259,7 @@ def _main_pulse(runs: Sequence[Run], responses: Responses, warnings: list[str]) 
             f"and widths are mixed; the most frequent, {v:g} V for {width_s:g} s, makes up "
             f"{share:.0%}"
         )
-        if share < 0.5:
+        if share < MAIN_SHARE:
             raise FitError(
                 f"{text}: no response to one pulse can be fitted. Fit runs with one pulse each; "
                 "for the dependence on amplitude and width add a run of pulse-map"
