@@ -1,8 +1,9 @@
-"""What instruments this computer can reach; nothing is opened or driven."""
+"""What instruments this computer can reach; nothing is driven."""
 
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 
 def visa() -> list[str]:
@@ -24,8 +25,33 @@ def visa() -> list[str]:
 
 
 def serial_ports() -> list[str]:
-    """Return the serial ports and what is known of them, one line each."""
+    """Return the serial ports, their names by id, and who answers on each, one line each.
+
+    Ports are opened and asked at the same time. Nothing is driven: see
+    :func:`hil_drivers.serial_board.probe.who_answers`.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
     from serial.tools import list_ports
 
-    ports = [f"{port.device}: {port.description}" for port in list_ports.comports()]
-    return ports or ["no serial ports"]
+    from hil_drivers.serial_board.probe import who_answers
+
+    ports = list_ports.comports()
+    if not ports:
+        return ["no serial ports"]
+    with ThreadPoolExecutor(len(ports)) as pool:
+        answers = list(pool.map(who_answers, [port.device for port in ports]))
+    lasting = by_id()
+    lines = []
+    for port, answer in zip(ports, answers, strict=True):
+        also = f" = {lasting[port.device]}" if port.device in lasting else ""
+        lines.append(f"{port.device}{also} ({port.description}): {answer}")
+    return lines
+
+
+def by_id(folder: str = "/dev/serial/by-id") -> dict[str, str]:
+    """Return port -> the path that leads to the same board wherever it is plugged in (Linux)."""
+    found = Path(folder)
+    if not found.is_dir():
+        return {}
+    return {str(link.resolve()): str(link) for link in sorted(found.iterdir())}

@@ -82,7 +82,7 @@ def _protocols() -> dict[str, Any]:
 
 
 def _instruments() -> dict[str, Any]:
-    """Return the VISA resources and serial ports of this computer; nothing is opened."""
+    """Return VISA resources and serial ports, and who answers on these; nothing is driven."""
     from hil.registry import found, load
 
     group = "hil.inventory"
