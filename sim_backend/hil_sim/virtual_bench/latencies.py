@@ -36,6 +36,7 @@ LATENCIES: Final = (
     Latency("keithley-3706a", MESSAGE, 1e-3, _LAN),
     Latency("keysight-b2200a", MESSAGE, 4e-3, _GPIB),
     Latency("serial-board", MESSAGE, 5e-4, "planning value for a USB serial port, 0.1 to 1 ms"),
+    Latency("arc-one", MESSAGE, 1e-3, "libarc1, `ArC1Conf.write_delay`"),
     Latency("keithley-2400", OUTPUT_RELAY, 15e-3, "2400S-900-01 rev. K p. 13-9"),
     Latency("keithley-2450", OUTPUT_RELAY, 15e-3, "2450-901-01 rev. B p. 2-83"),
     Latency("keithley-707b", RELAY, 4e-3, "707B-901-01, example of sequential closures"),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hil.errors import ConfigError
 from hil.program import LineState, Phase, PulseBlock
+from hil_sim.virtual_bench.latencies import MESSAGE
 from hil_sim.virtual_bench.personality import Setting
 from hil_sim.virtual_bench.stream import StreamPersonality
 from hil_sim.virtual_bench.terminal import SourceMeter, Terminal
@@ -135,6 +136,7 @@ class ArcOne(StreamPersonality):
         faults = self.faults
         self._inject("\n".join(lines).encode("latin-1"), faults)
         self.commands.append(tuple(lines))
+        self.settle(MESSAGE)
         reply = None if faults.mute else self._obey(lines[0], lines[1:])
         return self._spoil(reply, faults) or b""
 
@@ -286,12 +288,8 @@ class ArcOne(StreamPersonality):
         most = self.words if side == "w" else self.bits
         if not 1 <= number <= most:
             return None
-        if self.bench.network.direct:
-            nodes = self.bench.network.lines_of(self.terminals[f"{side}{number - 1}"])
-            return nodes[0] if nodes else None
-        geometry = self.bench.physics.arrays[0].geometry
-        lines = geometry.read_lines.plus if side == "w" else geometry.read_lines.minus
-        return (0, int(lines[number - 1])) if number <= lines.size else None
+        nodes = self.bench.network.lines_of(self.terminals[f"{side}{number - 1}"])
+        return nodes[0] if nodes else None
 
 
 def _number(text: str) -> float:
