@@ -91,13 +91,15 @@ class RefreshTable(Table):
     Every ``every`` samples the pairs are read; where the further device is beyond ``threshold`` of
     the window and the nearer one beyond ``floor`` (there is something to regain), both are reset
     and the difference is programmed again: ``open-loop`` with counts from the measured response,
-    or ``write-verify``, which reads and corrects at most ``passes`` times. M3c also exchanges the
+    or ``write-verify``, which reads and corrects at most ``passes`` times. Both devices come to lie
+    ``base`` above the end of the window that the reset takes them to. M3c also exchanges the
     two devices of a pair, column after column: one column every ``exchange_every`` samples.
     """
 
     every: Count = 100
     threshold: Part = 0.5
     floor: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    base: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     mode: Literal["open-loop", "write-verify"] | None = None  #: None = write-verify with M3c only
     passes: Annotated[int, Field(strict=True, ge=1, le=20)] | None = None
     reset_margin: Annotated[float, Field(ge=1.0, le=10.0)] = 1.5
@@ -108,6 +110,11 @@ class RefreshTable(Table):
         if self.floor >= self.threshold:
             raise ValueError(
                 f"refresh.floor: {self.floor:g} is not below threshold = {self.threshold:g}"
+            )
+        if self.base and self.base >= self.floor:
+            raise ValueError(
+                f"refresh.base: {self.base:g} is not below floor = {self.floor:g}; pairs would be "
+                "due again at once"
             )
         if self.passes is not None and self.mode == "open-loop":
             raise ValueError("refresh.passes: open-loop programming does not read and correct")
@@ -274,6 +281,7 @@ slots = 1                # pulse slots per sample
 every = 100              # samples
 threshold = 0.5          # share of the window that the further device has used ...
 floor = 0.2              # ... and the nearer one, for a refresh to pay
+# base = 0.1             # below floor: both devices start this far up, where steps may be finer
 mode = "open-loop"       # or "write-verify", which reads and corrects
 # exchange_every = 5     # M3c: samples between two exchanges of a column pair
 

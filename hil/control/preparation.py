@@ -23,19 +23,21 @@ RESET_GRID = 16
 COMMON_MODE = 0.5
 
 
-def pair_targets(method: Method, w: FloatArray) -> tuple[FloatArray, FloatArray]:
+def pair_targets(method: Method, w: FloatArray, base: float = 0.0) -> tuple[FloatArray, FloatArray]:
     """Return (u_plus, u_minus) as shares of the window for w = u_plus − u_minus within ± 1.
 
     M1 puts w/2 on either side of the middle and M2 all of it on the plus device (both need
-    |w| ≤ 1/2 for M2 and ≤ 1 for M1); M3 and M3′ use one end of the window as common mode.
+    |w| ≤ 1/2 for M2 and ≤ 1 for M1); M3 and M3′ use one end of the window as common mode, or
+    ``base`` away from it, as far as |w| leaves room.
     """
     if method == "M1":
         return COMMON_MODE + w / 2, COMMON_MODE - w / 2
     if method == "M2":
         return COMMON_MODE + w, np.full_like(w, COMMON_MODE)
+    away: FloatArray | float = np.minimum(base, 1.0 - np.abs(w)) if base else 0.0
     if method == "M3":
-        return np.maximum(w, 0.0), np.maximum(-w, 0.0)
-    return 1.0 - np.maximum(-w, 0.0), 1.0 - np.maximum(w, 0.0)
+        return away + np.maximum(w, 0.0), away + np.maximum(-w, 0.0)
+    return 1.0 - away - np.maximum(-w, 0.0), 1.0 - away - np.maximum(w, 0.0)
 
 
 def starts_high(method: Method) -> bool:
@@ -91,6 +93,7 @@ def initialise(
     weights: Sequence[FloatArray],
     *,
     margin: float = 1.5,
+    base: float = 0.0,
 ) -> int:
     """Bring every pair to its initial weight by pulses, open loop; return the device pulses.
 
@@ -103,6 +106,7 @@ def initialise(
         method: decides the common mode.
         weights: (n_inputs, n_outputs) per layer, as shares of the window within ± 1/2.
         margin: reset pulses as a multiple of those of a mean device.
+        base: of :func:`pair_targets`.
     """
     pulses = 0
     for group in group_by_array(layers):
@@ -119,7 +123,7 @@ def initialise(
             counts = np.full((layer.n_inputs, layer.n_outputs), n)
             pulses += layer.program_pairs(counts, counts)
     for layer, curve, w in zip(layers, curves, weights, strict=True):
-        plus, minus = pair_targets(method, w)
+        plus, minus = pair_targets(method, w, base)
         pulses += layer.program_pairs(
             target_counts(curve, method, plus), target_counts(curve, method, minus),
             phase=Phase.PROGRAM,

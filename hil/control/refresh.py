@@ -72,6 +72,8 @@ class Refresh:
             pairs and corrects them.
         passes: of write-verify, at most.
         margin: reset pulses as a multiple of those of a mean device.
+        base: share of the window that both devices of a pair are brought to besides their
+            difference; where the response saturates, steps are finer there.
 
     Raises:
         ConfigError: a method that moves devices both ways.
@@ -88,11 +90,12 @@ class Refresh:
         mode: Literal["open-loop", "write-verify"] = "open-loop",
         passes: int = 6,
         margin: float = 1.5,
+        base: float = 0.0,
     ) -> None:
         if method not in ("M3", "M3'"):
             raise ConfigError(f"method {method} has no refresh", field="refresh")
         self.method, self.mode, self.passes = method, mode, passes
-        self.threshold, self.floor, self.margin = threshold, floor, margin
+        self.threshold, self.floor, self.margin, self.base = threshold, floor, margin, base
         self._groups = [
             [(layer, curves[list(layers).index(layer)]) for layer in group]
             for group in group_by_array(layers)
@@ -245,7 +248,7 @@ class Refresh:
         """Return the pulses of a mean device that was reset."""
         plus, minus = (
             target_counts(curve, self.method, side)
-            for side in pair_targets(self.method, target[due])
+            for side in pair_targets(self.method, target[due], self.base)
         )
         return plus, minus
 
@@ -259,6 +262,12 @@ class Refresh:
     ) -> tuple[Counts, Counts]:
         """Return the pulses of mean devices that make up for what the difference is off by."""
         plus, minus = u[0][due], u[1][due]
+        if number == 0 and self.base:
+            aim = target[due] if self.passes == 1 else FIRST_AIM * target[due]
+            ends = pair_targets(self.method, aim, self.base)
+            if starts_high(self.method):
+                return -curve.pulses_down(plus, ends[0]), -curve.pulses_down(minus, ends[1])
+            return curve.pulses_up(plus, ends[0]), curve.pulses_up(minus, ends[1])
         missing = target[due] - (plus - minus)
         if number == 0 and self.passes > 1:
             missing *= FIRST_AIM

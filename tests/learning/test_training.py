@@ -149,6 +149,34 @@ def test_refresh_keeps_weights_and_gives_range_back(
     assert refresh.run().pairs <= done.pairs // 20
 
 
+@pytest.mark.parametrize("method", ["M3", "M3'"])
+@pytest.mark.parametrize("mode", ["open-loop", "write-verify"])
+def test_refreshed_pairs_lie_above_the_base(small, small_network, method, mode):
+    rng = np.random.default_rng(6)
+    w = [rng.uniform(-0.3, 0.3, shape) for shape in ((7, 5), (6, 3))]
+    table = {"base": 0.25, "floor": 0.3, "threshold": 0.4, "mode": mode}
+    network, refresh = _prepared(small, small_network, method, None, w, **table)
+    before = [layer.weights() for layer in network.layers]
+    done = refresh.run()
+    assert done.pairs == 53
+    for layer, weights in zip(network.layers, before, strict=True):
+        low, window = layer.op.g_min_siemens, layer.window_siemens
+        u = (np.array(layer.read_pairs()) - low) / window
+        if method == "M3'":
+            u = 1 - u
+        assert np.abs(u.min(axis=0) - 0.25).max() < 0.03
+        assert np.abs(layer.weights() - weights).max() / layer.weight_scale < 0.02
+
+
+def test_a_weight_that_leaves_no_room_for_the_base_is_kept_whole():
+    w = np.array([0.9, -0.9, 0.1])
+    for method in ("M3", "M3'"):
+        plus, minus = pair_targets(method, w, 0.3)
+        assert plus - minus == pytest.approx(w)
+        assert 0.0 <= min(plus.min(), minus.min())
+        assert max(plus.max(), minus.max()) <= 1.0
+
+
 def test_refresh_leaves_pairs_alone_that_have_nothing_to_regain(small, small_network):
     training = small()
     network = small_network(training)

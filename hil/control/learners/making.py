@@ -169,8 +169,8 @@ def _pair_updates(
         refresh=Refresh(
             layers, curves, table.pairs, threshold=refresh.threshold, floor=refresh.floor,
             mode=refresh.mode or "open-loop", passes=refresh.passes or 1,
-            margin=refresh.reset_margin,
+            margin=refresh.reset_margin, base=refresh.base,
         ),
         refresh_every=refresh.every, exchange_every=refresh.exchange_every,
-        margin=refresh.reset_margin,
+        margin=refresh.reset_margin, base=refresh.base,
     )  # fmt: skip

@@ -38,6 +38,7 @@ class PairUpdates(Learner):
         refresh_every: samples between refreshes.
         exchange_every: samples between two exchanges of a column pair, None = never.
         margin: reset pulses before the initial weights, as a multiple of a mean device's.
+        base: share of the window that the initial weights lie above the end of it, as refresh's.
 
     Raises:
         ConfigError: not one rule per layer.
@@ -55,6 +56,7 @@ class PairUpdates(Learner):
         refresh_every: int = 100,
         exchange_every: int | None = None,
         margin: float = 1.5,
+        base: float = 0.0,
     ) -> None:
         super().__init__(network)
         if len(rules) != len(network.layers):
@@ -63,14 +65,15 @@ class PairUpdates(Learner):
             raise ConfigError(f"must be at least 1, got {refresh_every}", field="refresh.every")
         self.rules, self.curves, self.method, self.rng = list(rules), curves, method, rng
         self.refresh, self.refresh_every = refresh, refresh_every
-        self.exchange_every, self.margin = exchange_every, margin
+        self.exchange_every, self.margin, self.base = exchange_every, margin, base
         self._samples = 0
 
     def initialise(self, weights: Sequence[FloatArray]) -> int:
         """Bring the pairs to their initial weights and return the device pulses."""
         return initialise(
-            self.network.layers, self.curves, self.method, weights, margin=self.margin
-        )
+            self.network.layers, self.curves, self.method, weights,
+            margin=self.margin, base=self.base,
+        )  # fmt: skip
 
     def set_rate(self, eta: float) -> None:
         """Take over the learning rate of the epoch."""
