@@ -255,7 +255,7 @@ def _ramp_length(device: Device, up: bool, most: int = 2000) -> int:
 def import_ramps(
     texts: dict[str, str], like: Device, read_v: float, path: str | None = None
 ) -> Imported:
-    """Return the device of both ramp files: ΔG at mid-points, in 50 bins of conductance.
+    """Return the device of both ramp files: mean and spread of ΔG in 50 bins of conductance.
 
     Args:
         texts: the files' texts.
@@ -290,7 +290,11 @@ def import_ramps(
             np.array([f(x[which == k]) for k in full])
             for f, x in ((np.mean, middle), (np.mean, delta), (lambda x: np.std(x, ddof=1), delta))
         )
-        branches.append(lookup_branch(at, mean, size))
+        # Binned at mid-points, read noise does not tilt the curve; a step belongs to where it began.
+        begin = at - mean / 2 if up else at + mean / 2
+        order = np.argsort(begin)
+        order = order[np.diff(begin[order], prepend=-np.inf) > 1e-6 * (high - low)]
+        branches.append(lookup_branch(begin[order], mean[order], size[order]))
         said.append(
             f"{name}: {delta.size} steps in {full.size} of {BINS} bins; their spread holds read "
             "noise, too"

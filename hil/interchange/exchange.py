@@ -10,7 +10,6 @@ from hil_sim.models.device import Device
 from hil_sim.models.text import device_toml
 
 from hil.config.quantities import Table
-from hil.errors import ConfigError
 from hil.interchange.steps import Response
 
 
@@ -87,7 +86,6 @@ def build_device(
     variation: Mapping[str, Any],
     origin: str,
     tables: Mapping[str, Mapping[str, Any]] | None = None,
-    cell: str | None = None,
 ) -> tuple[Device, list[str]]:
     """Return a device with ``response`` and ``variation``, the rest from ``like``; and what is.
 
@@ -99,10 +97,9 @@ def build_device(
         variation: fields other than 0.
         origin: what the device is made from.
         tables: fields (SI floats or text) of other tables that the file says.
-        cell: cell kind that the file says.
 
     Raises:
-        ConfigError: the parts do not make a device.
+        ValueError: the parts do not make a device.
     """
     given = tables or {}
     values = like.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -115,11 +112,6 @@ def build_device(
         model=response.model, variation=dict(variation),
         potentiation=_plain(response.potentiation), depression=_plain(response.depression),
     )  # fmt: skip
-    if cell is not None and cell != like.cell:
-        raise ConfigError(
-            f"the file is of a {cell} cell and {like.name} of a {like.cell} cell; name another "
-            "device to take the rest from", field="--like",
-        )  # fmt: skip
     if g_range is not None:
         values["range"] = {"g_min": f"{g_range[0]:.12g} S", "g_max": f"{g_range[1]:.12g} S"}
         for field in ("g_min", "g_max"):  # the window follows the range
@@ -128,8 +120,7 @@ def build_device(
             values["forming"]["formed"] = True
     for table, fields in given.items():
         values[table] = {**values.get(table, {}), **fields}
-    kept = ["cell"] if cell is None else []
-    kept += ["[range]"] if g_range is None else []
+    kept = ["cell", *(["[range]"] if g_range is None else [])]
     for table in ("pulse", "current", "drive", "forming", "transistor", "erase"):
         if table in values:
             said = given.get(table, {})

@@ -34,7 +34,9 @@ from hil.interchange.steps import (
 #: Labels in NeuroSim's table; it cuts them to two decimals.
 LABELS: Final = (0.01, 9.0)
 _MOST_PULSES = 2000
-_LEAST_GAIN = 1e-5
+_LEAST_GAIN = 1e-6
+#: Above this share of the largest step, labels do not do and arrays are written besides.
+_LABELS_DO = 0.01
 
 
 def export(device: Device) -> Exported:
@@ -53,7 +55,7 @@ def export(device: Device) -> Exported:
     exact = True
     for up, name in ((True, "LTP"), (False, "LTD")):
         nu, pulses, off = _curve(device, up)
-        exact &= off <= 1e-6
+        exact &= off <= _LABELS_DO
         if off > 1e-6:
             approximate.append(
                 f"{name}: an exponential curve of {pulses} pulses is off by up to {off:.2%} of the "
@@ -222,8 +224,10 @@ def import_(text: str, like: Device, path: str | None = None) -> Imported:
     device, said = build_device(
         f"{like.name}-neurosim", like, response, g_range=g_range, variation=variation,
         origin=f"imported from NeuroSim, {kind}", tables=tables,
-        cell="1R" if p.get("cmosAccess") is False and like.cell == "1R" else None,
     )  # fmt: skip
+    if "cmosAccess" in p and p["cmosAccess"] != (like.cell != "1R"):
+        has = "has" if p["cmosAccess"] else "has no"
+        approximate.append(f"the file's cell {has} a select device; {like.name} is {like.cell}")
     known = set(MEANINGS)
     not_held = [f"{key} = {value!r}" for key, value in p.items() if key not in known]
     if p.get("nonIdenticalPulse"):
@@ -272,8 +276,9 @@ def _from_arrays(p: Mapping[str, Any], path: str | None) -> tuple[Response, tupl
         gain = sign * np.diff(g)
         if not gain.min() > 0.0:
             raise ConfigError("must rise" if sign > 0 else "must fall", path=path, field=key)
-        # The last point has no step of its own: it goes on straight, not below 0.
-        last = max(float(gain[-1] + (gain[-1] - gain[-2]) / (g[-2] - g[-3]) * (g[-1] - g[-2])), 0.0)
+        # The last point has no step of its own. The one before may be cut or jump to the bound.
+        onward = gain[-2] + (gain[-2] - gain[-3]) if gain.size > 2 else gain[-1]
+        last = max(min(float(gain[-1]), float(onward)), 0.0)
         gain = np.append(gain, last)
         steps.append((g, gain) if sign > 0 else (g[::-1], gain[::-1]))
     (up, gain_up), (down, gain_down) = steps

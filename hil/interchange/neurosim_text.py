@@ -49,8 +49,9 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|(?m:^\s*#[^\n]*)", re.DOTALL)
 _CONSTRUCTOR = re.compile(r"\bRealDevice::RealDevice\s*\([^)]*\)\s*\{")
 _ASSIGNMENT = re.compile(
-    r"(?:\bargs\.|\bdouble\s+)?\b([A-Za-z_]\w*)(\s*\[\s*\])?\s*=(?!=)\s*([^;\n{]*|\{[^}]*\})"
+    r"(?:\bargs\.|\bdouble\s+)?\b([A-Za-z_]\w*)(\s*\[\s*\])?\s*=(?!=)\s*(\{[^}]*\}|[^;\n{]*)"
 )
+_CONDITION = re.compile(r"\bif\s*\([^)]*\)\s*\{")
 _OPERATORS: Final[Mapping[type[ast.AST], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
     ast.Div: operator.truediv, ast.Pow: operator.pow,
@@ -79,7 +80,7 @@ def write_values(values: Mapping[str, float | bool | list[float]], comments: lis
 def read_values(text: str, path: str | None = None) -> tuple[dict[str, Any], str]:
     """Return the values by name, and which part of the file they are from.
 
-    Numbers may be arithmetic on earlier ones (``0.005 * (maxConductance - minConductance)``).
+    What stands behind an ``if`` is not read. Numbers may be arithmetic on earlier ones (``0.005 * (maxConductance - minConductance)``).
 
     Raises:
         ConfigError: no value of a known name, or one that is no number.
@@ -87,9 +88,13 @@ def read_values(text: str, path: str | None = None) -> tuple[dict[str, Any], str
     where = ""
     found = _CONSTRUCTOR.search(text)
     if found is not None:
-        text, where = _body(text, found.end()), "the constructor of RealDevice"
+        text, where = _body(text, found.end()), "the constructor of RealDevice, without its ifs"
     # Lines stay where they are, for messages.
     plain = _COMMENT.sub(lambda m: "\n" * m.group().count("\n"), text)
+    while (condition := _CONDITION.search(plain)) is not None:
+        inner = _body(plain, condition.end())
+        end = condition.end() + len(inner) + 1
+        plain = plain[: condition.start()] + "\n" * inner.count("\n") + plain[end:]
     values: dict[str, Any] = {}
     aliases: dict[str, Any] = {}
     for match in _ASSIGNMENT.finditer(plain):

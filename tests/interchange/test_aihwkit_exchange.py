@@ -54,12 +54,13 @@ def test_a_device_comes_back_from_the_nearest_class(model, syntax):
 def test_every_preset_survives_the_way_there_and_back(name):
     preset = load_device(name)
     after = import_(export(preset).files[""], preset).device
-    for branch in ("potentiation", "depression"):
-        got, want = getattr(after, branch), getattr(preset, branch)
-        assert got.states == want.states
-        assert got.nu == (want.nu and pytest.approx(want.nu, rel=1e-9))
-    assert after.variation.step_c2c == preset.variation.step_c2c
-    assert after.variation.range_c2c == pytest.approx(preset.variation.range_c2c, rel=1e-12)
+    off = 2e-2 if preset.model == "lookup" else 1e-9
+    for up in (True, False):
+        want = step(preset, up, U)
+        assert step(after, up, U) == pytest.approx(want, abs=off * want.max())
+    if preset.model != "lookup":  # whose spread is another kind of noise
+        assert after.variation.step_c2c == preset.variation.step_c2c
+        assert after.variation.range_c2c == pytest.approx(preset.variation.range_c2c, rel=1e-12)
 
 
 def test_the_numbers_are_those_of_the_published_conversion():
