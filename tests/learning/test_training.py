@@ -173,7 +173,7 @@ def test_a_weight_that_leaves_no_room_for_the_base_is_kept_whole():
     for method in ("M3", "M3'"):
         plus, minus = pair_targets(method, w, 0.3)
         assert plus - minus == pytest.approx(w)
-        assert 0.0 <= min(plus.min(), minus.min())
+        assert min(plus.min(), minus.min()) >= 0.0
         assert max(plus.max(), minus.max()) <= 1.0
 
 
