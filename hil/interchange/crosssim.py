@@ -290,7 +290,7 @@ def import_ramps(
             np.array([f(x[which == k]) for k in full])
             for f, x in ((np.mean, middle), (np.mean, delta), (lambda x: np.std(x, ddof=1), delta))
         )
-        # Binned at mid-points, read noise does not tilt the curve; a step belongs to where it began.
+        # At mid-points read noise does not tilt the curve; but a step belongs to where it began.
         begin = at - mean / 2 if up else at + mean / 2
         order = np.argsort(begin)
         order = order[np.diff(begin[order], prepend=-np.inf) > 1e-6 * (high - low)]

@@ -80,7 +80,8 @@ def write_values(values: Mapping[str, float | bool | list[float]], comments: lis
 def read_values(text: str, path: str | None = None) -> tuple[dict[str, Any], str]:
     """Return the values by name, and which part of the file they are from.
 
-    What stands behind an ``if`` is not read. Numbers may be arithmetic on earlier ones (``0.005 * (maxConductance - minConductance)``).
+    What stands behind an ``if`` is not read. Numbers may be arithmetic on earlier ones
+    (``0.005 * (maxConductance - minConductance)``).
 
     Raises:
         ConfigError: no value of a known name, or one that is no number.
