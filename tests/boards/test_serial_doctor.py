@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import string
 import threading
 
@@ -27,18 +28,22 @@ class Text:
         self.master, slave = pty.openpty()
         tty.setraw(slave)
         self.path, self.slave, self.heard, self._answer = os.ttyname(slave), slave, b"", answer
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self):
-        try:
-            while got := os.read(self.master, 4096):
-                self.heard += got
-                if b"*IDN?" in got and self._answer:
-                    os.write(self.master, self._answer)
-        except OSError:
-            return
+        while not self._stop.is_set():
+            if not select.select([self.master], [], [], 0.02)[0]:
+                continue
+            got = os.read(self.master, 4096)
+            self.heard += got
+            if b"*IDN?" in got and self._answer:
+                os.write(self.master, self._answer)
 
     def close(self):
+        self._stop.set()
+        self._thread.join()
         os.close(self.slave)
         os.close(self.master)
 

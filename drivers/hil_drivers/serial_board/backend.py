@@ -45,7 +45,7 @@ class BoardSettings(Table):
 
     baud: Annotated[int, Field(strict=True, ge=300)] = 115_200  #: without meaning on USB
     timeout: Annotated[Second, Field(gt=0.0, le=60.0)] | None = None  #: for a reply; 0.25 s
-    tries: Annotated[int, Field(strict=True, ge=1, le=20)] = 4  #: times that one frame is sent
+    tries: Annotated[int, Field(strict=True, ge=1, le=20)] = 4  #: of one frame into silence
     watchdog: Annotated[Second, Field(ge=0.05, le=60.0)] = 1.0
     startup: Annotated[Second, Field(ge=0.0, le=60.0)] = 3.0  #: boards that reset when opened
 

@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from hil.errors import BackendError, InstrumentError, LinkError, LinkTimeout
 from hil_drivers.serial_board import frames, messages
@@ -24,6 +24,7 @@ from hil_drivers.transport.serialport import SerialPort
 _LARGEST: Final = 8192 + 64 + 8192 // 254  #: a coded frame of the largest payload, and a little
 _SAFE_S: Final = 0.5  # an abort waits so long for the board's word, over and above the time-out
 _LAST_NUMBER: Final = 0xFFFF
+_NOISE: Final = 4  # damage is noticed at once, and noise may come before a good reply
 
 #: Errors after which nothing is known of the board until HELLO.
 _ENDS_SESSION: Final = (Code.NO_SESSION, Code.BAD_NUMBER, Code.CONFLICT)
@@ -37,13 +38,32 @@ class _NotUnderstood(_Damaged):
     """The board says that what we sent was no frame."""
 
 
+class SessionEnded(LinkError):
+    """The board knows nothing of the session; ``after_resend`` when an earlier try may have run."""
+
+    after_resend = True
+
+
+class Sink(Protocol):
+    """What takes the data frames of a stream."""
+
+    def begin(self) -> None:
+        """Begin, or begin again."""
+
+    def take(self, payload: bytes) -> None:
+        """Take a data frame; what does not fit is left out."""
+
+    def whole(self, reply: bytes) -> bool:
+        """Return whether all that the reply at the end tells of was taken."""
+
+
 class BoardLink:
     """Requests to one board over one serial port.
 
     Args:
         port: open.
         timeout_s: for a reply, on top of what the request itself takes.
-        tries: how often one frame is sent.
+        tries: how often one frame is sent into silence; four times as often into noise.
 
     Attributes:
         hello: what the board said last; None before :meth:`begin`.
@@ -118,40 +138,40 @@ class BoardLink:
             InstrumentError: the board refuses.
             LinkTimeout, LinkError: no reply, or the session has ended.
         """
-        return self.stream(op, payload, _no_parts, takes_s)
+        return self.stream(op, payload, None, takes_s)
 
     def stream(
-        self, op: Op, payload: bytes, begun: Callable[[], Callable[[bytes], None]],
-        takes_s: float = 0.0,
+        self, op: Op, payload: bytes, sink: Sink | None, takes_s: float = 0.0
     ) -> bytes:  # fmt: skip
-        """Return the payload of the reply after passing on those of all data frames.
-
-        ``begun`` is called before each try and returns what takes the data frames, in order.
-        """
+        """Return the payload of the reply after passing the data frames on, whole and in order."""
         with self._using:
             if self.lost:
                 raise LinkError("the session with the board has ended; its state is not known",
                                 self.address)  # fmt: skip
             self._number = self.next_number
             coded = frames.pack(Frame(self._session, self._number, op, payload))
-            damaged = 0
-            for again in range(self.tries):
-                self.resends += bool(again)
-                self._put(coded)
+            silent = damaged = 0
+            while silent < self.tries and damaged < self.tries * _NOISE:
+                self.resends += bool(silent or damaged)
                 try:
-                    reply = self._answer(op, begun(), takes_s)
+                    self._put(coded)
+                    reply = self._answer(op, sink, takes_s)
                 except _Damaged:
                     damaged += 1
                     continue
+                except SessionEnded as exc:
+                    self.lost, exc.after_resend = True, bool(silent or damaged)
+                    raise
                 except LinkError:
                     self.lost = True
                     raise
                 if reply is not None:
                     return reply
+                silent += 1
             self.lost = True
             raise self._silent(op.name, damaged)
 
-    def _answer(self, op: Op, take: Callable[[bytes], None], takes_s: float) -> bytes | None:
+    def _answer(self, op: Op, sink: Sink | None, takes_s: float) -> bytes | None:
         """Return the reply to the present number; None when it does not come.
 
         Raises:
@@ -159,12 +179,13 @@ class BoardLink:
         """
         until_s = time.monotonic() + takes_s + self.timeout_s
         damaged = begun = False
-        streams = take is not _ignore
+        if sink is not None:
+            sink.begin()
         while True:
             try:
                 frame = self._next(until_s)
             except _Damaged as exc:
-                if not streams or (isinstance(exc, _NotUnderstood) and not begun):
+                if sink is None or (isinstance(exc, _NotUnderstood) and not begun):
                     raise
                 damaged = True
                 continue
@@ -174,27 +195,23 @@ class BoardLink:
                 return None
             if frame.session != self._session or frame.number != self._number:
                 continue
-            if frame.op == op | PART and streams:
-                begun = True
-                until_s = max(until_s, time.monotonic() + self.timeout_s)
-                if not damaged:
-                    try:
-                        take(frame.payload)
-                    except FrameError:
-                        damaged = True
-            elif frame.op == op | REPLY:
-                if damaged:
+            if frame.op == op | REPLY:
+                if sink is not None and not sink.whole(frame.payload):
                     raise _Damaged
                 return frame.payload
-            elif frame.op == op | ERROR:
+            if frame.op == op | ERROR:
                 raise self._refused(op, frame.payload)
+            if sink is not None and frame.op == op | PART:
+                begun = True
+                until_s = max(until_s, time.monotonic() + self.timeout_s)
+                sink.take(frame.payload)
 
     def _refused(self, op: Op, payload: bytes) -> BackendError:
         code, detail, text = messages.error_of(payload)
         name = messages.code_name(code)
         said = f"{name} {text}".strip() + (f" (detail {detail})" if detail else "")
         if code in _ENDS_SESSION:
-            return LinkError(
+            return SessionEnded(
                 f"{op.name}: {said}: the board was reset, or another program has spoken to it; "
                 "its state is not known and nothing is sent again", self.address,
             )  # fmt: skip
@@ -203,9 +220,8 @@ class BoardLink:
     def _silent(self, what: str, damaged: int) -> LinkError:
         if damaged:
             return LinkError(
-                f"{what}: {damaged} of the frames that came were damaged, and no good one in "
-                f"{self.tries} tries; is the baud rate right, and is it a board that speaks the "
-                "framed protocol?", self.address,
+                f"{what}: {damaged} damaged frames came, and no good one; is the baud rate right, "
+                "and is it a board that speaks the framed protocol?", self.address,
             )  # fmt: skip
         return LinkTimeout(f"{what}: no answer in {self.tries} tries", self.address)
 
@@ -370,50 +386,39 @@ class _Feeder:
         self._stopped.set()
 
 
-def _ignore(_: bytes) -> None:
-    """Take no data frame."""
-
-
-def _no_parts() -> Callable[[bytes], None]:
-    return _ignore
-
-
 class Records:
-    """Gathers the records of a FETCH and checks them against the reply."""
+    """Gathers the records of a FETCH."""
 
-    def __init__(self, kind: int, first: int, address: str) -> None:
+    def __init__(self, kind: int, first: int) -> None:
         self._size = messages.RECORDS[kind].itemsize
-        self._first, self._address = first, address
+        self._first = first
         self.taken = bytearray()
 
-    def begun(self) -> Callable[[bytes], None]:
-        """Begin again."""
+    def begin(self) -> None:
+        """Begin, or begin again."""
         self.taken.clear()
-        return self._take
 
-    def _take(self, payload: bytes) -> None:
+    def take(self, payload: bytes) -> None:
+        """Take the records that come next."""
         head = messages.FETCH_PART
         if len(payload) < head.size:
-            raise FrameError("a data frame without an index")
+            return
         first, count = head.unpack_from(payload)
-        body = memoryview(payload)[head.size :]
         at = self._first + len(self.taken) // self._size
-        if first != at or len(body) != count * self._size:
-            raise FrameError(f"records {first} … came where {at} was due")
-        self.taken += body
+        if first == at and len(payload) - head.size == count * self._size:
+            self.taken += memoryview(payload)[head.size :]
 
-    def status(self, reply: bytes) -> BoardStatus:
-        """Return the status in the reply.
-
-        Raises:
-            LinkError: the records are not those that the board sent.
-        """
-        return checked(reply, self.taken, len(self.taken) // self._size, self._address)
+    def whole(self, reply: bytes) -> bool:
+        """Return whether these are the records that the board sent."""
+        return whole(reply, self.taken, len(self.taken) // self._size)
 
 
-def checked(reply: bytes, records: bytes | bytearray, count: int, address: str) -> BoardStatus:
-    """Return the status at the end of a stream's reply; LinkError when its check fails."""
+def whole(reply: bytes, records: bytes | bytearray, count: int) -> bool:
+    """Return whether ``count`` records are those that a stream's reply tells of."""
     head = messages.STREAMED
-    if len(reply) < head.size or head.unpack_from(reply) != (count, zlib.crc32(records)):
-        raise LinkError(f"the check of {count} records that came fails", address)
-    return BoardStatus.of(reply[head.size :], address)
+    return len(reply) >= head.size and head.unpack_from(reply) == (count, zlib.crc32(records))
+
+
+def status_of(reply: bytes, address: str) -> BoardStatus:
+    """Return the status at the end of a stream's reply."""
+    return BoardStatus.of(reply[messages.STREAMED.size :], address)

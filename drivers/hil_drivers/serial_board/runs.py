@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.errors import LinkError, ReadbackError
+from hil.errors import InstrumentError, LinkError, ReadbackError
 from hil.measurement import Status
 from hil_drivers.serial_board import messages
-from hil_drivers.serial_board.frames import FrameError
-from hil_drivers.serial_board.link import BoardLink, Records, checked
+from hil_drivers.serial_board.link import (
+    BoardLink,
+    Records,
+    SessionEnded,
+    status_of,
+    whole,
+)
 from hil_drivers.serial_board.messages import CELL, READING, BoardStatus, Hello, Op, State
 from hil_drivers.serial_board.plan import Part, Plan, Planner
 
@@ -142,7 +146,12 @@ class Runner:
         self.load(part)
         payload = messages.SEQ_RUN.pack(len(part.code), self._loaded[0], 0, 0)
         self._run_number = self.link.next_number
-        self.link.request(Op.SEQ_RUN, payload)
+        try:
+            self.link.request(Op.SEQ_RUN, payload)
+        except (InstrumentError, SessionEnded) as exc:
+            if not isinstance(exc, SessionEnded) or not exc.after_resend:
+                self._run_number = 0  # refused: nothing has begun
+            raise
         status, raw = self._fetch(messages.READINGS, part.n_readings, part.duration / 1e9)
         if status.state == State.RUNNING:  # at 0 V after the last reading
             status, _ = self._fetch(messages.READINGS, 0, part.duration / 1e9)
@@ -159,11 +168,11 @@ class Runner:
         size = messages.RECORDS[kind].itemsize
         while True:
             wanted = min(count - first, _AT_ONCE)
-            records = Records(kind, first, self.link.address)
+            records = Records(kind, first)
             reply = self.link.stream(
-                Op.FETCH, messages.FETCH.pack(kind, first, wanted), records.begun, takes_s
+                Op.FETCH, messages.FETCH.pack(kind, first, wanted), records, takes_s
             )
-            status = records.status(reply)
+            status = status_of(reply, self.link.address)
             out += records.taken
             got = len(records.taken) // size
             first += got
@@ -175,10 +184,8 @@ class Runner:
         _, n_rows, first_col, n_cols, *_ = messages.MATRIX.unpack(part.matrix)
         cells = _Cells(messages.MATRIX.unpack(part.matrix)[0], n_rows, first_col, n_cols)
         self._run_number = self.link.next_number
-        reply = self.link.stream(
-            Op.READ_MATRIX, part.matrix + check, cells.begun, part.duration / 1e9
-        )
-        status = checked(reply, cells.raw, cells.count, self.link.address)
+        reply = self.link.stream(Op.READ_MATRIX, part.matrix + check, cells, part.duration / 1e9)
+        status = status_of(reply, self.link.address)
         if status.state == State.DONE and cells.count != part.n_readings:
             raise LinkError(f"{cells.count} of {part.n_readings} cells came", self.link.address)
         return status, cells.readings(self.hello.rows)
@@ -224,28 +231,32 @@ class _Cells:
         self.count = 0
         self._heads: list[tuple[int, int, int]] = []  # cells, width, start of every frame
 
-    def begun(self) -> Callable[[bytes], None]:
-        """Begin again."""
+    def begin(self) -> None:
+        """Begin, or begin again."""
         self.raw.clear()
         self._heads.clear()
         self.count = 0
-        return self._take
 
-    def _take(self, payload: bytes) -> None:
+    def take(self, payload: bytes) -> None:
+        """Take the cells that come next."""
         head = messages.MATRIX_PART
         if len(payload) < head.size:
-            raise FrameError("a data frame without an index")
+            return
         row, col, count, width, t, _ = head.unpack_from(payload)
         due_row, due_col = divmod(self.count, self._n_cols)
+        due = (self._first_row + due_row, self._first_col + due_col)
         body = memoryview(payload)[head.size :]
         if (
-            (row, col) != (self._first_row + due_row, self._first_col + due_col)
-            or count > self._n_cols - due_col or len(body) != count * CELL.itemsize
+            (row, col) == due and count <= self._n_cols - due_col
+            and len(body) == count * CELL.itemsize
         ):  # fmt: skip
-            raise FrameError(f"cell ({row}, {col}) came out of order")
-        self.raw += body
-        self._heads.append((count, width, t))
-        self.count += count
+            self.raw += body
+            self._heads.append((count, width, t))
+            self.count += count
+
+    def whole(self, reply: bytes) -> bool:
+        """Return whether these are the cells that the board sent."""
+        return whole(reply, self.raw, self.count)
 
     def readings(self, n_rows: int) -> NDArray[np.void]:
         """Return the cells as readings; ``n_rows`` of the board precede its columns."""
