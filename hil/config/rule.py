@@ -75,13 +75,25 @@ class DirectGradientTable(Table):
 
 
 class WeightTransferTable(Table):
-    """Weight transfer: trained in floating point, then written with read-verify-write.
+    """Weight transfer: trained in floating point, then written.
 
-    ``tolerance`` is a share of the conductance window, ``max_pulses`` the budget of a device.
+    ``write-verify`` reads and corrects every device until it is within ``tolerance``, a share of
+    the conductance window, or has had ``max_pulses``; ``open-loop`` gives every device the pulses
+    that the mean of the measured ones needs.
     """
 
-    tolerance: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
-    max_pulses: Count = 2000
+    mode: Literal["write-verify", "open-loop"] = "write-verify"
+    tolerance: Annotated[float, Field(gt=0.0, le=0.5)] | None = None  #: None = 0.01
+    max_pulses: Count | None = None  #: None = 2000
+
+    @model_validator(mode="after")
+    def _open_loop_does_not_read(self) -> WeightTransferTable:
+        for name in ("tolerance", "max_pulses"):
+            if self.mode == "open-loop" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"rule.weight_transfer.{name}: open-loop writing does not read and correct"
+                )
+        return self
 
 
 class RuleTable(Table):

@@ -31,6 +31,9 @@ CASES = {
         ONE_LAYER.format(0.5) + "[characterise]\npulses = 8\n", {"states": 1}, 0.8,
     ),
     "weight-transfer": ("[network]\nhidden = [16]\n", {"step_d2d": 0.3}, 0.9),
+    "weight-transfer open-loop": (
+        '[network]\nhidden = [16]\n[rule.weight_transfer]\nmode = "open-loop"\n', {"nu": 3.0}, 0.9,
+    ),
     "float": ("[network]\nhidden = [16]\n", {}, 0.9),
 }  # fmt: skip
 
@@ -60,7 +63,7 @@ def test_a_method_of_the_literature_learns_digits(run_training, device_file, cas
     if case == "float":
         assert phases == set()
         assert costs.write_pulses == costs.devices == 0
-    elif case == "weight-transfer":
+    elif case.startswith("weight-transfer"):
         assert Phase.UPDATE not in phases
         assert np.isnan([epoch.test_accuracy for epoch in result.history.epochs[:-1]]).all()
         assert [epoch.write_pulses > 0 for epoch in result.history.epochs] == [False] * 3 + [True]
@@ -201,6 +204,17 @@ def test_tiki_taka_hands_rows_of_the_fast_array_to_the_slow_one_in_turn(
     assert slow.forward(np.c_[x, np.ones(3)]) == pytest.approx(
         np.c_[x, np.ones(3)] @ slow.weights(), abs=1e-6
     )
+
+
+def test_open_loop_transfer_is_off_where_devices_differ(run_training, device_file):
+    errors = {}
+    for case in ("weight-transfer", "weight-transfer open-loop"):
+        training = training_of(case, 2)
+        _, result = run_training(
+            training, load_dataset(training), device_file(case.replace(" ", "-"), step_d2d=0.5)
+        )
+        errors[case] = 1 - result.history.test_accuracy
+    assert errors["weight-transfer open-loop"] > 1.2 * errors["weight-transfer"]
 
 
 def test_weight_transfer_says_how_many_weights_were_cut(run_training, linear_device, blobs):

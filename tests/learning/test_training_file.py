@@ -60,6 +60,13 @@ def test_scales_follow_the_depth_of_the_network():
         ("schema = 1\n[rule]\n[rule.options]\na = 1\n", 3, "rule.options", "of your own"),
         ("schema = 1\n[rule]\nmethod = 'M1'\n[refresh]\nevery = 10\n", 5, "refresh.every", "M1"),
         ("schema = 1\n[refresh]\nthreshold = 0.1\nfloor = 0.2\n", 4, "refresh.floor", "below"),
+        (
+            "schema = 1\n[rule]\nmethod = 'weight-transfer'\n[rule.weight_transfer]\n"
+            "mode = 'open-loop'\ntolerance = 0.01\n",
+            6,
+            "rule.weight_transfer.tolerance",
+            "open-loop",
+        ),
         ("schema = 1\n[refresh]\nfloor = 0.2\nbase = 0.2\n", 4, "refresh.base", "due again"),
         ("schema = 1\n[refresh]\nevery = '100'\n", 3, "refresh.every", "integer"),
         ("schema = 1\nseed = true\n", 2, "seed", "integer"),

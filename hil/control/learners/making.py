@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -21,10 +22,17 @@ from hil.learning.triggers import (
     Trigger,
 )
 
+#: Weight transfer by write-verify: share of the window, and pulses on a device at most.
+TOLERANCE: Final = 0.01
+MOST_PULSES: Final = 2000
+
 
 def needs_response(training: Training) -> bool:
     """Return whether the method has to know what a pulse does to a device."""
-    return training.rule.method not in ("float", "weight-transfer")
+    rule = training.rule
+    if rule.method == "weight-transfer":
+        return rule.weight_transfer.mode == "open-loop"
+    return rule.method != "float"
 
 
 def make_rule(
@@ -102,9 +110,14 @@ def make_learner(
         from hil.phases.verify_settings import WriteVerify
 
         transfer = table.weight_transfer
+        if transfer.mode == "open-loop":
+            return WeightTransfer(network, curves=curves)
         return WeightTransfer(
             network,
-            WriteVerify(tolerance_fraction=transfer.tolerance, max_pulses=transfer.max_pulses),
+            WriteVerify(
+                tolerance_fraction=transfer.tolerance or TOLERANCE,
+                max_pulses=transfer.max_pulses or MOST_PULSES,
+            ),
         )
     if table.method == "manhattan":
         from hil.control.learners.manhattan import Manhattan
