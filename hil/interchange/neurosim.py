@@ -65,8 +65,8 @@ def export(device: Device) -> Exported:
         label = label if up else -label
         if 0 < abs(label) < LABELS[0]:
             approximate.append(f"NL_{name} = {label:.3g}: NeuroSim's table begins at {LABELS[0]}")
-        elif abs(label) > 0 and abs(label * 100 - round(label * 100)) > 1e-6:
-            approximate.append(f"NL_{name} = {label:.6g}: NeuroSim cuts labels to two decimals")
+        elif abs(label) - _cut(label) > 1e-4:
+            approximate.append(f"NL_{name} = {label:.6g}: NeuroSim cuts it to {_cut(label):.2f}")
         nus.append(nu)
         values[f"maxNumLevel{name}"] = pulses
         values[f"NL_{name}"] = label
@@ -108,6 +108,11 @@ def export(device: Device) -> Exported:
         f"DNN+NeuroSim V2.1: {said_args}",
     ]
     return Exported({"": write_values(values, comments)}, kind, not_held, approximate)
+
+
+def _cut(label: float) -> float:
+    """Return the size of a label as NeuroSim looks it up."""
+    return int(abs(label) * 100) / 100
 
 
 def _curve(device: Device, up: bool) -> tuple[float, int, float]:
