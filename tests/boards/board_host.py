@@ -22,14 +22,43 @@ READING = np.dtype([
     ("line", "<u2"), ("status", "<u2"),
 ])  # fmt: skip
 CELL = np.dtype([("current", "<f4"), ("range", "<f4"), ("status", "<u2")])
-HELLO_FIELDS = (
-    "challenge boot max_payload rows cols lines can level_min level_max level_step width_min "
-    "width_max time_step edge_max compliance_min compliance_max current_max current_step seq_bytes "
-    "max_steps max_readings max_run watchdog"
-).split()
-STATUS_FIELDS = (
-    "state reason number steps pulses in_pulse status readings limited_step limited_line"
-).split()
+HELLO_FIELDS = [
+    "challenge",
+    "boot",
+    "max_payload",
+    "rows",
+    "cols",
+    "lines",
+    "can",
+    "level_min",
+    "level_max",
+    "level_step",
+    "width_min",
+    "width_max",
+    "time_step",
+    "edge_max",
+    "compliance_min",
+    "compliance_max",
+    "current_max",
+    "current_step",
+    "seq_bytes",
+    "max_steps",
+    "max_readings",
+    "max_run",
+    "watchdog",
+]
+STATUS_FIELDS = [
+    "state",
+    "reason",
+    "number",
+    "steps",
+    "pulses",
+    "in_pulse",
+    "status",
+    "readings",
+    "limited_step",
+    "limited_line",
+]
 ALL = 0xFFFFFFFF
 
 
@@ -68,12 +97,27 @@ def status_of(block):
     return dict(zip(STATUS_FIELDS, struct.unpack("<BBHIIBHIIH", block), strict=True))
 
 
+def fill(register, first, count, value):
+    layout = "<BHH" + ("f", "I", "f", "B", "B")[register]
+    return struct.pack(layout, 0x10 + register, first, count, value)
+
+
+def step(repeat=1):
+    return b"\x40" + struct.pack("<I", repeat)
+
+
+def simple(level=0.2, width=1000, repeat=1):
+    """Drive all rows of a 4 x 4 array and sense the columns."""
+    return (fill(0, 0, 4, level) + fill(3, 0, 4, 2) + fill(1, 0, 8, width) + fill(4, 4, 4, 1)
+            + step(repeat))  # fmt: skip
+
+
 class Host:
     """Talks to a board.
 
     Args:
-        exchange: ``exchange(bytes, patience_s) -> bytes`` sends and returns what has come since, b""
-            when the line is silent for ``patience_s``.
+        exchange: ``exchange(bytes, patience_s) -> bytes`` sends and returns what has come since,
+            nothing when the line is silent for ``patience_s``.
     """
 
     def __init__(self, exchange, *, patience_s=1.0, tries=3):
@@ -136,11 +180,15 @@ class Host:
             if reply is not None and struct.unpack_from("<I", reply[1])[0] == challenge:
                 _, body, self.session = reply
                 fields = struct.unpack_from("<IIHHHHIfffIIIIffffIIIII", body)
-                return dict(zip(HELLO_FIELDS, fields, strict=True)) | {"identity": body[84:].decode()}
+                return dict(zip(HELLO_FIELDS, fields, strict=True)) | {
+                    "identity": body[84:].decode()
+                }
         raise NoAnswer("HELLO")
 
     def arm(self, low=-np.inf, high=np.inf, width=ALL, limit=np.inf):
-        return struct.unpack("<ffIf", self.request(ARM, struct.pack("<ffIf", low, high, width, limit)))
+        return struct.unpack(
+            "<ffIf", self.request(ARM, struct.pack("<ffIf", low, high, width, limit))
+        )
 
     def status(self):
         return status_of(self.request(SEQ_STATUS))
@@ -182,7 +230,9 @@ class Host:
     def pulse(self, row, col, level, width=100_000, count=1, scheme=1, *, gap=1000, limit=np.inf):
         """Return (delivered level, width, executed, status)."""
         body = struct.pack("<HHfIIIIIfB", row, col, level, width, 0, 0, gap, count, limit, scheme)
-        return struct.unpack("<fIIH", self.request(PULSE, body + struct.pack("<I", zlib.crc32(body))))
+        return struct.unpack(
+            "<fIIH", self.request(PULSE, body + struct.pack("<I", zlib.crc32(body)))
+        )
 
     def read(self, row, col, level=0.2, width=1_000_000):
         body = struct.pack("<HHfIIIf", row, col, level, width, 0, 0, 0.0)

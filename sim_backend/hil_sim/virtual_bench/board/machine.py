@@ -105,6 +105,11 @@ class Machine:
         self._out.clear()
         return out
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run, a stream or an answer is under way."""
+        return self.core.running or self._stream is not None or self._deferred is not None
+
     def idle_s(self) -> float:
         """Return after how many seconds :meth:`tick` has something to do."""
         core = self.core

@@ -129,7 +129,7 @@ class Run:
             sensing=SensePlan(range_a, aperture * 1e-9 or None, delay_s=delay * 1e-9),
         )  # fmt: skip
         seen = pins.run(block)
-        self.step_status[part] |= np.uint16(self.base)
+        self.step_status[part] |= np.where(repeat > 0, self.base, 0).astype(np.uint16)
         self._note(seen, at, range_a)
         for step in pins.tripped_steps:
             self.step_status[at + step] |= LIMITED
@@ -157,6 +157,8 @@ class Run:
         step, features = seen.step + at, self.features
         pulse = seen.pulse + self.pulses * (step == at)
         out = self.readings[self.taken : self.taken + n]
+        # A step without width drives nothing.
+        seen.current_a[self.loaded.step_width[step] == 0] = 0.0
         count = np.rint(seen.current_a / features.current_step)
         over = ~(np.abs(seen.current_a) <= range_a)
         out["current"] = np.where(over, np.nan, count * features.current_step)

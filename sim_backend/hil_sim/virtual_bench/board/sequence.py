@@ -144,7 +144,8 @@ class Loaded:
         steps: delivered levels and times.
         step_width, period: (n_steps,) per pulse.
         readings, duration: of the whole run.
-        low_v, high_v, longest, most_a: extremes of driven lines and of step widths, for ARM.
+        low_v, high_v, longest, most_a: extremes of driven lines, for ARM; widths and compliances
+            of those at other levels than 0 V.
         check: CRC-32 of the bytes.
     """
 
@@ -192,7 +193,7 @@ def checked(asked: Steps, features: Features) -> Loaded:
         np.cumsum(per_pulse.astype(np.float64) * asked.repeat) for per_pulse in (period, sensed)
     )
     _refuse(
-        *_unsupported(asked, features, live, driven, step_width),
+        *_unsupported(asked, features, live, driven),
         *_beyond(asked, features, live, driven, step_width),
         (Code.LIMIT, "longer than the longest run", time_used > features.max_run),
         (Code.LIMIT, "more readings than fit", readings_used > features.max_readings),
@@ -206,7 +207,7 @@ def checked(asked: Steps, features: Features) -> Loaded:
     return Loaded(
         steps, wide, period, int((sensed * asked.repeat).sum()), int((period * asked.repeat).sum()),
         float(asked.level_v[there].min(initial=0.0)), float(asked.level_v[there].max(initial=0.0)),
-        int(step_width[live].max(initial=0)),
+        int(asked.width[lifted].max(initial=0)),
         float(asked.compliance_a[lifted].max(initial=0.0)),
         float(np.abs(level - asked.level_v)[there].max(initial=0.0)),
         max(int(off), int(np.abs(wide - step_width)[live].max(initial=0))),
@@ -233,14 +234,14 @@ def _refuse(*checks: Check) -> None:
 
 
 def _unsupported(
-    asked: Steps, features: Features, live: NDArray[np.bool_], driven: NDArray[np.bool_],
-    step_width: IntArray,
-) -> list[Check]:  # fmt: skip
+    asked: Steps, features: Features, live: NDArray[np.bool_], driven: NDArray[np.bool_]
+) -> list[Check]:
     wide = live[:, None]
+    pulsed = wide & driven & (asked.level_v != 0.0) & (asked.width > 0)
+    widest = np.where(pulsed, asked.width, 0).max(axis=1, initial=0)
     lacking = (
         (Can.FLOAT, "a line cannot float", wide & (asked.state == LineState.FLOAT)),
-        (Can.LINE_WIDTH, "one width per step", wide & driven
-         & (asked.width != step_width[:, None])),
+        (Can.LINE_WIDTH, "one width per step", pulsed & (asked.width != widest[:, None])),
         (Can.PARALLEL_SENSE, "one sensed line per step", live & (asked.sense.sum(axis=1) > 1)),
         (Can.COMPLIANCE, "currents cannot be limited", wide & (asked.compliance_a != np.inf)),
     )  # fmt: skip
@@ -255,14 +256,14 @@ def _beyond(
 ) -> list[Check]:  # fmt: skip
     there, level, width = live[:, None] & driven, asked.level_v, asked.width
     limit, full = asked.compliance_a, features.current_max
+    lifted = there & (level != 0.0)
     fits = (limit >= features.compliance_min) & (limit <= features.compliance_max)
     checks = (
         ("level", there & ~((level >= features.level_min) & (level <= features.level_max))),
-        ("compliance", there & (level != 0.0) & ~(fits | (limit == np.inf))),
+        ("compliance", lifted & ~(fits | (limit == np.inf))),
         ("edge", live & (asked.timing[:, :2].max(axis=1, initial=0) > features.edge_max)),
-        ("width", there & (width != 0)
+        ("width", lifted & (width != 0)
          & ((width < features.width_min) | (width > features.width_max))),
-        ("step width", live & ((step_width == 0) | (step_width > features.width_max))),
         ("range", live & ~((asked.range_a >= 0.0) & (asked.range_a <= full))),
         ("sensing window", live & (asked.window.sum(axis=1) > step_width)),
     )  # fmt: skip
