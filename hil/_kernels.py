@@ -344,22 +344,57 @@ def note_conductances(
     has no bit of ``unusable``. The energy since a device's last reading is that of the mean of both
     conductances.
     """
-    for m in range(step.size):
+    m = 0
+    while m < step.size:
         if not (0 <= step[m] < rows.size and 0 <= line[m] < col_of_line.size):
+            m += 1
             continue  # what an implementation writes by mistake must not reach the memory
         row, j = rows[step[m]], col_of_line[line[m]]
         if row < 0 or j < 0 or status[m] & unusable or np.isnan(current_a[m]):
+            m += 1
             continue
-        now = -current_a[m] / read_v
-        before = now if np.isnan(g[row, j]) else g[row, j]
-        selected = sel_v2t[row, j]
+        stop = _run_of(m, step, line, status, unusable, current_a, col_of_line)
+        n = stop - m
+        _note_run(
+            current_a[m:stop], read_v, sel_v2t[row, j : j + n], alike[:, row, j : j + n], alike_v2t,
+            plus_v2t[row], minus_v2t[j : j + n], g[row, j : j + n], joule[row, j : j + n],
+            joule_v2t[row, j : j + n],
+        )  # fmt: skip
+        m = stop
+
+
+@njit(cache=True)
+def _run_of(
+    m: int, step: Any, line: Any, status: Any, unusable: int, current_a: Any, col_of_line: Any
+) -> int:  # fmt: skip
+    """Return the end of the usable readings of one step, from ``m`` on, of columns in a row."""
+    at, first, col = step[m], line[m], col_of_line[line[m]]
+    stop = m + 1
+    while (
+        stop < step.size and step[stop] == at and line[stop] - first == stop - m
+        and line[stop] < col_of_line.size and col_of_line[line[stop]] - col == stop - m
+        and not status[stop] & unusable and not np.isnan(current_a[stop])
+    ):  # fmt: skip
+        stop += 1
+    return stop
+
+
+@njit(cache=True)
+def _note_run(
+    current_a: Any, read_v: float, sel_v2t: Any, alike: Any, alike_v2t: Any, plus_v2t: float,
+    minus_v2t: Any, g: Any, joule: Any, joule_v2t: Any,
+) -> None:  # fmt: skip
+    """Settle the energy of devices of one row in adjoining columns."""
+    for n in range(current_a.size):
+        now = -current_a[n] / read_v
+        before = now if np.isnan(g[n]) else g[n]
+        selected = sel_v2t[n]
         for k in range(alike_v2t.size):
-            selected += alike[k, row, j] * alike_v2t[k]
-        lines_v2t = plus_v2t[row] + minus_v2t[j] - selected / 2
-        v2t = selected + max(lines_v2t, 0.0)
-        joule[row, j] += (v2t - joule_v2t[row, j]) * (before + now) / 2
-        joule_v2t[row, j] = v2t
-        g[row, j] = now
+            selected += alike[k, n] * alike_v2t[k]
+        v2t = selected + max(plus_v2t + minus_v2t[n] - selected / 2, 0.0)
+        joule[n] += (v2t - joule_v2t[n]) * (before + now) / 2
+        joule_v2t[n] = v2t
+        g[n] = now
 
 
 @njit(cache=True)

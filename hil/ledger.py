@@ -72,12 +72,9 @@ class Ledger:
     def __init__(self, geometry: ArrayGeometry) -> None:
         self.geometry = geometry
         rows, cols = geometry.shape
-        # One record per device of what pulses count: a pulse then touches one place in memory, not
-        # one per table. What readings settle goes through the whole array: tables of their own.
-        pulsed = np.zeros(
-            (rows, cols), [(n, t) for n, t in _PER_DEVICE.items() if "settled" not in n]
-        )
-        self._pulsed = {name: pulsed[name] for name in pulsed.dtype.names or ()}
+        self._pulsed = {
+            n: np.zeros((rows, cols), t) for n, t in _PER_DEVICE.items() if "settled" not in n
+        }
         # Pulses that are all alike, those of an update template, are only counted at first.
         self._alike: list[Alike] = []
         self._alike_counts = np.zeros((0, rows, cols), np.uint32)

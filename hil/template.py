@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -164,6 +165,7 @@ class BlockTemplate:
         )  # fmt: skip
 
 
+@cache
 def _loaded() -> Any:
     from hil import _kernels
 

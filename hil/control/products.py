@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def as_batch(values: ArrayLike) -> tuple[FloatArray, bool]:
     return array, False
 
 
+@cache
 def _kernels() -> Any:
     from hil.learning import kernels
 

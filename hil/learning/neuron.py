@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def error_behind(s: FloatArray, back: FloatArray) -> FloatArray:
     return out
 
 
+@cache
 def _kernels() -> Any:
     from hil.learning import kernels
 

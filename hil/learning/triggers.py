@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -171,6 +172,7 @@ class StochasticCoincidence:
         return rows, cols
 
 
+@cache
 def loaded_kernels() -> Any:
     """Return :mod:`hil.learning.kernels`, loaded on first use: Numba takes long to import."""
     from hil.learning import kernels

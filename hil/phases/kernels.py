@@ -66,12 +66,17 @@ def fill_lines(
 
     ``v`` is the write voltage of every step.
     """
+    n_lines = chosen.shape[1]
+    end = first_line + n_lines
     for s in range(chosen.shape[0]):
-        for n in range(chosen.shape[1]):
-            k, is_on = first_line + n, chosen[s, n]
-            level_v[s, k] = v[s] * (on if is_on else off)
-            state[s, k] = state_on if is_on else state_off
-            selected[s, k] = is_on
+        bits = chosen[s]
+        levels, states = level_v[s, first_line:end], state[s, first_line:end]
+        on_v, off_v = v[s] * on, v[s] * off
+        for n in range(n_lines):
+            levels[n] = on_v if bits[n] else off_v
+        for n in range(n_lines):
+            states[n] = state_on if bits[n] else state_off
+        selected[s, first_line:end] = bits
 
 
 @njit(cache=True, nogil=True)

@@ -52,14 +52,23 @@ def in_a_row(lines: Any) -> bool:
     return wrong == 0
 
 
-@njit(cache=True, fastmath={"nnan", "nsz"})
+@njit(cache=True)
 def extremes(lines: Any, together: bool, line_v: Any) -> tuple[float, float]:
-    """Return the lowest and highest level of ``lines``, 0 V included; ``together`` is quicker."""
+    """Return the lowest and highest level of ``lines``, 0 V included.
+
+    ``together``: the lines follow one another; they are looked at 64 at once, mostly zeros.
+    """
     low = high = 0.0
     if together:
         levels = line_v[lines[0] : lines[0] + lines.size]
-        for n in range(levels.size):
-            low, high = min(low, levels[n]), max(high, levels[n])
+        for start in range(0, levels.size, 64):
+            part = levels[start : start + 64]
+            some = 0
+            for n in range(part.size):
+                some += part[n] != 0.0
+            if some:
+                for n in range(part.size):
+                    low, high = min(low, part[n]), max(high, part[n])
         return low, high
     for n in range(lines.size):
         v = line_v[lines[n]]
@@ -68,12 +77,34 @@ def extremes(lines: Any, together: bool, line_v: Any) -> tuple[float, float]:
 
 
 @njit(cache=True)
-def driven_alike(lines: Any, line_v: Any, line_s: Any, driven: Any) -> int:
-    """List which of ``lines`` are not at 0 V; return how many, −1 where they differ in drive."""
+def _not_zero(values: Any, which: Any) -> int:
+    """List which values are not 0; return how many. Mostly zeros, they are looked at 64 at once."""
     count = 0
-    for n in range(lines.size):
-        driven[count] = n
-        count += line_v[lines[n]] != 0.0
+    for start in range(0, values.size, 64):
+        part = values[start : start + 64]
+        some = 0
+        for n in range(part.size):
+            some += part[n] != 0.0
+        if some:
+            for n in range(part.size):
+                which[count] = start + n
+                count += part[n] != 0.0
+    return count
+
+
+@njit(cache=True)
+def driven_alike(lines: Any, together: bool, line_v: Any, line_s: Any, driven: Any) -> int:
+    """List which of ``lines`` are not at 0 V; return how many, −1 where they differ in drive.
+
+    ``together``: the lines follow one another, which is quicker.
+    """
+    count = 0
+    if together:
+        count = _not_zero(line_v[lines[0] : lines[0] + lines.size], driven)
+    else:
+        for n in range(lines.size):
+            driven[count] = n
+            count += line_v[lines[n]] != 0.0
     if count == 0:
         return 0
     level, width = line_v[lines[driven[0]]], line_s[lines[driven[0]]]

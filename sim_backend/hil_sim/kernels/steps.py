@@ -218,6 +218,7 @@ def run_steps(
     sensed, active = ints[6], ints[7]
     listed, draws = new_list(), new_draws()
     table, mask, coeff = np.empty((2, 2, 6)), np.empty((2, 2), np.int64), np.empty((1, 1))
+    pair = np.full((6, 2), np.nan)  # of the last step of one group of rows and one of columns
     n_acting = passes = n_active = n_sensed = 0
     sense_step, alone = -1, NEITHER
     senses_rows = senses_cols = False
@@ -266,14 +267,16 @@ def run_steps(
         n_rg = n_cg = 0
         passes = -1
         if acts and not grouped and law.same_port and gates.size == 0:
-            n_acting = driven_alike(read_rows, line_v, line_s, acting)
-            n_order = driven_alike(cols, line_v, line_s, order)
+            n_acting = driven_alike(read_rows, rows_together, line_v, line_s, acting)
+            n_order = driven_alike(cols, cols_together, line_v, line_s, order)
             if n_acting >= 0 and n_order >= 0:
                 passes, n_cg = crossing_alone(
                     read_rows, acting, n_acting, cols, order, n_order, line_v, line_s, law,
-                    write_gid, starts, table, mask,
+                    write_gid, starts, table, mask, pair,
                 ), 1  # fmt: skip
         regroup = acts and passes < 0
+        if regroup:
+            pair[5, 0] = np.nan  # the tables are about to be those of other groups
         if regroup or grouped:
             n_cg = group_lines(cols, no_gates, line_v, line_s, 0.0, col_gid, col_v, col_s, col_on)
         if grouped or (regroup and law.same_port):

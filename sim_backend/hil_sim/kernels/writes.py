@@ -68,21 +68,26 @@ def pulse_tables(
 @njit(cache=True)
 def crossing_alone(
     rows: Any, acting: Any, n_acting: int, cols: Any, order: Any, n_order: int, line_v: Any,
-    line_s: Any, law: Any, gid: Any, starts: Any, table: Any, mask: Any,
+    line_s: Any, law: Any, gid: Any, starts: Any, table: Any, mask: Any, pair: Any,
 ) -> int:  # fmt: skip
     """Return the passes of a step in which no device acts with one driven line only, else −1.
 
     All driven rows do the same, and all driven columns; ``acting`` and ``order`` list them.
     ``gid``, ``starts``, ``table`` and ``mask`` become those of one group of either. It spares
-    grouping all lines of a step that drives few.
+    grouping all lines of a step that drives few. ``pair`` is kept from step to step: drives whose
+    tables are made are not looked at again.
     """
-    row_v, row_s, on_s = np.zeros(2), np.zeros(2), np.full(2, np.inf)
-    col_v, col_s = np.zeros(2), np.zeros(2)
+    row_v = row_s = col_v = col_s = 0.0
     if n_acting:
-        row_v[0], row_s[0] = line_v[rows[acting[0]]], line_s[rows[acting[0]]]
+        row_v, row_s = line_v[rows[acting[0]]], line_s[rows[acting[0]]]
     if n_order:
-        col_v[0], col_s[0] = line_v[cols[order[0]]], line_s[cols[order[0]]]
-    pulse_tables(2, row_v, row_s, on_s, 2, col_v, col_s, law, table, mask)
+        col_v, col_s = line_v[cols[order[0]]], line_s[cols[order[0]]]
+    same = row_v == pair[0, 0] and row_s == pair[1, 0] and col_v == pair[2, 0]
+    if not (same and col_s == pair[3, 0] and pair[5, 0] == 1.0):
+        pair[:4] = 0.0
+        pair[0, 0], pair[1, 0], pair[2, 0], pair[3, 0] = row_v, row_s, col_v, col_s
+        pair[4], pair[5, 0] = np.inf, 1.0
+        pulse_tables(2, pair[0], pair[1], pair[4], 2, pair[2], pair[3], law, table, mask)
     if mask[0, 1] or mask[1, 0]:
         return -1
     for k in range(n_acting):
