@@ -19,13 +19,12 @@ from hil_sim.models.text import device_toml
 
 from hil.config.toml_file import validate
 from hil.errors import ConfigError, FitError
+from hil.fit.fit_table import as_text, fit_table, quantities, quantity, rounded
 from hil.fit.lookup import LEVELS, MeasuredTable, Tables
 from hil.fit.measured import BRANCHES, DEPRESSION, POTENTIATION
 from hil.fit.reading import Source
 from hil.fit.result import Estimate, FitResult, ModelFit, StepTable
-from hil.units import format_quantity
 
-_DIGITS: Final = 6
 #: Share of the nominal voltage at which an unknown threshold is put: above V/2, so that a
 #: half-selected device does not move.
 ASSUMED_THRESHOLD: Final = 0.6
@@ -39,11 +38,6 @@ _DRIVE: Final = {
     "gate_read_voltage": ("gate_read_v", "V"), "gate_write_voltage": ("gate_write_v", "V"),
     "gate_form_voltage": ("gate_form_v", "V"), "rise": ("rise_s", "s"), "fall": ("fall_s", "s"),
     "gap": ("gap_s", "s"), "compliance": ("compliance_a", "A"),
-}  # fmt: skip
-_UNITS: Final = {
-    "g_min": "S", "g_max": "S", "read_noise_siemens": "S", "stuck_value": "S",
-    "potentiate_threshold": "V", "depress_threshold": "V", "potentiate_scale": "V",
-    "depress_scale": "V", "t0": "s",
 }  # fmt: skip
 _SHAPES: Final = {"exponential": "nu", "querlioz": "beta", "soft-bounds": "slope"}
 
@@ -100,24 +94,24 @@ def fitted_device(
     values: dict[str, Any] = {
         "schema": 1, "name": name, "cell": cell, "model": kind,
         "description": _description(chosen, source),
-        "range": {"g_min": _quantity(g_min, "S"), "g_max": _quantity(g_max, "S")},
+        "range": {"g_min": quantity(g_min, "S"), "g_max": quantity(g_max, "S")},
         **branches,
-        "variation": _variation(estimates, tables if kind == "lookup" else None),
+        "variation": _variation(kind, estimates, tables, said),
         "drive": _drive(op),
     }  # fmt: skip
-    values["pulse"] = _pulse(estimates, op, base, said)
+    values["pulse"] = _pulse(estimates, op, base, source.measured.pulse_maps is not None, said)
     for table in _BASE_TABLES:
         if table in base and (table == "current" or _belongs(table, cell)):
             values[table] = base[table]
     values.setdefault(
         "current",
-        {"law": "ohmic", "read_voltage": _quantity(op["read_v"], "V")},
+        {"law": "ohmic", "read_voltage": quantity(op["read_v"], "V")},
     )
     drift = estimates.get("drift.nu")
     if drift is not None and drift.identifiable and drift.value != 0.0:
         values["drift"] = _own(estimates, "drift")
     values["provenance"] = _provenance(source, values, base)
-    values["fit"] = _fit(result, chosen, source, estimates, said)
+    values["fit"] = fit_table(result, chosen, source, estimates, said)
     try:
         device = validate(values, Device, path=None)
     except ConfigError as exc:
@@ -184,7 +178,7 @@ def _branches(
             fields = [f"{branch}.states", *([f"{branch}.{shape}"] if shape else [])]
             if all(name in estimates for name in fields):
                 found[branch] = {
-                    name.split(".")[1]: _rounded(estimates[name].value) for name in fields
+                    name.split(".")[1]: rounded(estimates[name].value) for name in fields
                 }
                 found[branch]["states"] = max(found[branch]["states"], 1.0)
     if not found:
@@ -208,34 +202,63 @@ def _in_schema(kind: str, shape: str, estimates: Mapping[str, Estimate]) -> bool
 
 def _curve_table(curve: StepTable) -> dict[str, Any]:
     return {
-        "g": _quantities(curve.g_siemens), "delta_g": _quantities(curve.delta_siemens),
-        "spread": _quantities(curve.spread_siemens),
+        "g": quantities(curve.g_siemens), "delta_g": quantities(curve.delta_siemens),
+        "spread": quantities(curve.spread_siemens),
     }  # fmt: skip
 
 
 def _measured_table(table: MeasuredTable) -> dict[str, Any]:
     out: dict[str, Any] = {
-        "g": _quantities(table.g_siemens), "delta_g": _quantities(table.delta_siemens),
-        "spread": _quantities(table.spread_siemens),
+        "g": quantities(table.g_siemens), "delta_g": quantities(table.delta_siemens),
+        "spread": quantities(table.spread_siemens),
     }  # fmt: skip
     if table.quantiles_siemens is not None:
         out["levels"] = list(LEVELS)
-        out["quantiles"] = [_quantities(row) for row in table.quantiles_siemens]
+        out["quantiles"] = [quantities(row) for row in table.quantiles_siemens]
     return out
 
 
-def _variation(estimates: Mapping[str, Estimate], tables: Tables | None) -> dict[str, Any]:
+def _variation(
+    kind: str, estimates: Mapping[str, Estimate], tables: Tables | None, said: list[str]
+) -> dict[str, Any]:
+    """Return the table [variation]; what the data do not tell from zero is zero.
+
+    How much of the spread between devices is one parameter's or another's is often not told: then
+    that of the steps, straight from the data, stands for all of it.
+    """
     out = _own(estimates, "variation")
     out = {name: value for name, value in out.items() if name in VariationTable.model_fields}
     if "stuck_value" not in out or not out.get("stuck_at_value"):
         out.pop("stuck_value", None)
         out.pop("stuck_at_value", None)
-    if tables is not None:  # the spread from cycle to cycle is in the table itself
+    small = {name for name in out if name.endswith(("_d2d", "_d2d_branch", "_c2c"))}
+    small = {name for name in small if estimates[f"variation.{name}"].low <= 0.0 != out[name]}
+    if {"step_c2c", "range_c2c"} <= small:  # one of them it must be
+        small.discard(_larger(estimates))
+    if small and kind != "lookup":
+        said.append(
+            f"not told from zero, so zero in the file: {', '.join(sorted(small))}; more devices "
+            "and cycles of ltp-ltd would tell"
+        )
+    for name in small:
+        out.pop(name)
+    if tables is not None:
+        for name, value in (("step_d2d", tables.step_d2d),
+                            ("step_d2d_branch", tables.step_d2d_branch)):  # fmt: skip
+            if kind == "lookup" or name in small:
+                out[name] = rounded(value)
+    if kind == "lookup":  # the spread from cycle to cycle is in the table itself
         for name in ("step_c2c", "range_c2c", "nu_d2d"):
             out.pop(name, None)
-        out["step_d2d"] = _rounded(tables.step_d2d)
-        out["step_d2d_branch"] = _rounded(tables.step_d2d_branch)
     return {name: value for name, value in out.items() if value != 0.0}
+
+
+def _larger(estimates: Mapping[str, Estimate]) -> str:
+    """Return which spread from cycle to cycle moves a typical pulse more."""
+    states = [e.value for name, e in estimates.items() if name.endswith(".states")]
+    step = 1.0 / max(float(np.mean(states)), 1.0) if states else 0.01
+    multiplied = estimates["variation.step_c2c"].value * step
+    return "step_c2c" if multiplied >= estimates["variation.range_c2c"].value else "range_c2c"
 
 
 def _own(estimates: Mapping[str, Estimate], table: str) -> dict[str, Any]:
@@ -243,39 +266,40 @@ def _own(estimates: Mapping[str, Estimate], table: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, estimate in estimates.items():
         if name.startswith(f"{table}.") and estimate.identifiable and math.isfinite(estimate.value):
-            out[name.split(".", 1)[1]] = _as_text(name, estimate.value)
+            out[name.split(".", 1)[1]] = as_text(name, estimate.value)
     return out
 
 
 def _pulse(
     estimates: Mapping[str, Estimate], op: Mapping[str, Any], base: Mapping[str, Any],
-    said: list[str],
+    mapped: bool, said: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     out: dict[str, Any] = {
-        "potentiate_voltage": _quantity(op["potentiate_v"], "V"),
-        "depress_voltage": _quantity(op["depress_v"], "V"),
-        "width": _quantity(op["write_s"], "s"),
+        "potentiate_voltage": quantity(op["potentiate_v"], "V"),
+        "depress_voltage": quantity(op["depress_v"], "V"),
+        "width": quantity(op["write_s"], "s"),
     }
     fitted = _own(estimates, "pulse")
     if "potentiate_threshold" in fitted or "depress_threshold" in fitted:
         for name, sign in (("potentiate_threshold", "potentiate_v"),
                            ("depress_threshold", "depress_v")):  # fmt: skip
-            fitted.setdefault(name, _quantity(ASSUMED_THRESHOLD * op[sign], "V"))
+            fitted.setdefault(name, quantity(ASSUMED_THRESHOLD * op[sign], "V"))
         return {**out, "law": "power", **fitted}
+    missing = "the pulse maps do not tell them" if mapped else "a run of pulse-map would tell"
     known = base.get("pulse")
     if isinstance(known, dict) and _same_pulse(known, op):
         rest = {k: v for k, v in known.items() if k not in out}
-        said.append("thresholds and the sensitivity to amplitude and width are those of the "
-                    "station's device file; a run of pulse-map would tell")  # fmt: skip
+        said.append(f"thresholds and the sensitivity to amplitude and width are those of the "
+                    f"station's device file; {missing}")  # fmt: skip
         return {**out, **rest, **fitted}
     said.append(
         f"no run tells thresholds: {ASSUMED_THRESHOLD:g} of the pulse voltages is assumed, so that "
-        "half-selected devices do not move; add runs of pulse-map and half-select-disturb"
+        f"half-selected devices do not move; {missing}"
     )
     return {
         **out, "law": "power",
-        "potentiate_threshold": _quantity(ASSUMED_THRESHOLD * op["potentiate_v"], "V"),
-        "depress_threshold": _quantity(ASSUMED_THRESHOLD * op["depress_v"], "V"), **fitted,
+        "potentiate_threshold": quantity(ASSUMED_THRESHOLD * op["potentiate_v"], "V"),
+        "depress_threshold": quantity(ASSUMED_THRESHOLD * op["depress_v"], "V"), **fitted,
     }  # fmt: skip
 
 
@@ -298,67 +322,16 @@ def _drive(op: Mapping[str, Any]) -> dict[str, Any]:
     for name, (given, unit) in _DRIVE.items():
         value = op.get(given)
         if isinstance(value, int | float) and math.isfinite(value) and value != 0.0:
-            out[name] = _quantity(float(value), unit)
+            out[name] = quantity(float(value), unit)
     for name in ("inhibit", "coding", "count_levels"):
         if name in op:
             out[name] = op[name]
     return out
 
 
-def _fit(
-    result: FitResult, chosen: ModelFit, source: Source, estimates: Mapping[str, Estimate],
-    said: list[str],
-) -> dict[str, Any]:  # fmt: skip
-    from hil import __version__
-
-    intervals, derived = {}, {}
-    for name, e in estimates.items():
-        if "[" in name or not all(map(math.isfinite, (e.value, e.low, e.high))):
-            continue  # nodes of a table are in the table
-        if name.startswith("derived.") or not e.identifiable or not _is_field(name):
-            derived[name.removeprefix("derived.")] = [
-                _as_text(name, value) for value in (e.value, e.low, e.high)
-            ]
-        else:
-            intervals[name] = [_as_text(name, e.low), _as_text(name, e.high)]
-    correlations = {
-        f"{a} ~ {b}": float(min(max(round(value, 4), -1.0), 1.0))
-        for (a, b), value in (chosen.correlations or result.correlations).items()
-        if math.isfinite(value)
-    }
-    good = int((result.stuck == 0).sum())
-    return {
-        "software": f"synapse-hil {__version__}", "devices": max(good, 1),
-        "cycles": max(source.cycles, 1), "criterion": "AIC",
-        "run": [
-            {"id": r.id, "name": r.name, "kind": r.kind, "digest": r.digest,
-             "simulated": r.simulated}
-            for r in source.runs
-        ],
-        "model": [
-            {"model": m.model, "parameters": m.n_parameters,
-             "log_likelihood": round(m.log_likelihood, 2), "criterion": round(m.aic, 2)}
-            for m in result.models
-        ],
-        "interval": intervals, "derived": derived, "correlation": correlations,
-        "warnings": list(dict.fromkeys((*source.warnings, *result.warnings, *chosen.warnings,
-                                        *said))),
-    }  # fmt: skip
-
-
-def _is_field(name: str) -> bool:
-    """Return whether a dotted name is a field of a device file."""
-    table, _, inner = name.partition(".")
-    info = Device.model_fields.get(table)
-    if info is None or not inner:
-        return False
-    kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
-    return any(inner in getattr(kind, "model_fields", ()) for kind in kinds)
-
-
 def _notes(estimates: Mapping[str, Estimate]) -> dict[str, str]:
     return {
-        name: f"{_as_text(name, e.low, 4)} … {_as_text(name, e.high, 4)}"
+        name: f"{as_text(name, e.low, 4)} … {as_text(name, e.high, 4)}"
         for name, e in estimates.items()
         if e.identifiable and math.isfinite(e.low) and math.isfinite(e.high)
     }
@@ -384,21 +357,3 @@ def _provenance(source: Source, values: Mapping[str, Any], base: Mapping[str, An
 def _belongs(table: str, cell: str) -> bool:
     owner = {"transistor": "1T1R", "erase": "3T"}.get(table)
     return owner is None or owner == cell
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
-
-
-def _quantity(value: float, unit: str, digits: int = _DIGITS) -> str:
-    return format_quantity(float(value), unit, digits)
-
-
-def _quantities(values: Any) -> list[str]:
-    return [_quantity(value, "S") for value in values]
-
-
-def _as_text(name: str, value: float, digits: int = _DIGITS) -> Any:
-    """Return a value as it stands in a file: text where it has a unit."""
-    unit = _UNITS.get(name.rsplit(".", 1)[-1])
-    return float(f"{value:.{digits}g}") if unit is None else _quantity(value, unit, digits)

@@ -16,19 +16,16 @@ from typing import Any, Final
 import numpy as np
 
 from hil.errors import FitError, StoreError
-from hil.fit.columns import cell_keys, pulse_rows
-from hil.fit.measured import (
-    COMPLIANCE,
-    OVERFLOW,
-    UNREAD,
-    Disturbs,
-    Ints,
-    Measured,
-    PulseMaps,
-    Responses,
-    Rests,
-    Retentions,
+from hil.fit.additions import (
+    disturb_of,
+    pulse_map_of,
+    rests_between_cycles,
+    rests_of,
+    retention_of,
+    together,
 )
+from hil.fit.columns import cell_keys, pulse_rows
+from hil.fit.measured import COMPLIANCE, OVERFLOW, UNREAD, Measured, Responses
 from hil.fit.trains import responses_of
 from hil.record import Run, open_run
 from hil.record.characterisation import is_characterisation, open_characterisation
@@ -90,6 +87,7 @@ def read_measured(paths: Sequence[str | Path]) -> Source:
         FitError: no run of ``ltp-ltd`` among them, or its pulses cannot be used.
     """
     warnings: list[str] = []
+    named = [path for path in map(Path, paths) if not is_characterisation(path)]
     runs = [run for path in paths for run in _opened(Path(path), warnings)]
     by_kind: dict[str, list[Run]] = {}
     for run in runs:
@@ -100,8 +98,9 @@ def read_measured(paths: Sequence[str | Path]) -> Source:
     _same_operating_point(main)
     for kind in by_kind:
         if kind != RESPONSE and kind not in ADDITIONS:
-            names = ", ".join(run.path.name for run in by_kind[kind])
-            warnings.append(f"{names}: a run of {kind or 'another kind'} is not used by a fit")
+            names = ", ".join(run.path.name for run in by_kind[kind] if run.path in named)
+            if names:
+                warnings.append(f"{names}: a run of {kind or 'another kind'} is not used by a fit")
     op = _operating_point(main[0])
     tables = [pulse_rows(run) for run in main]
     outcomes = {kind: [(run, _outcome(run, warnings)) for run in by_kind.get(kind, ())]
@@ -111,14 +110,14 @@ def read_measured(paths: Sequence[str | Path]) -> Source:
     every = np.unique(np.concatenate(keys))
     responses = _joined([responses_of(table, every, op) for table in tables])
     warnings += _notes(main, responses)
-    rests = [_rests_between_cycles(_kept_outcome(run), every) for run in main]
-    rests += [_rests(o, every) for _, o in outcomes["read-map"] if o]
+    rests = [rests_between_cycles(_kept_outcome(run), every) for run in main]
+    rests += [rests_of(o, every) for _, o in outcomes["read-map"] if o]
     measured = Measured(
         _main_pulse(main, responses, warnings),
-        _together(rests),
-        _together([_retention(o, every) for _, o in outcomes["retention"] if o]),
-        _together([_pulse_map(o, every) for _, o in outcomes["pulse-map"] if o]),
-        tuple(_disturb(kind, o, every) for kind in ("half-select-disturb", "read-disturb")
+        together(rests),
+        together([retention_of(o, every) for _, o in outcomes["retention"] if o]),
+        together([pulse_map_of(o, every) for _, o in outcomes["pulse-map"] if o]),
+        tuple(disturb_of(kind, o, every) for kind in ("half-select-disturb", "read-disturb")
               for _, o in outcomes[kind] if o),
     )  # fmt: skip
     used = [*main, *(run for found in outcomes.values() for run, o in found if o)]
@@ -285,78 +284,6 @@ def _joined(parts: Sequence[Responses]) -> Responses:
         if item.name not in columns:
             columns[item.name] = np.concatenate([getattr(part, item.name) for part in parts])
     return Responses(**{**columns, "cycle": np.concatenate(cycle), "chain": np.concatenate(chain)})
-
-
-def _together(parts: Sequence[Any]) -> Any:
-    """Return columns of several runs one after the other, groups counted on; None of nothing."""
-    parts = [part for part in parts if part.device.size]
-    if not parts:
-        return None
-    groups = 0
-    columns: dict[str, list[Any]] = {}
-    for part in parts:
-        for item in fields(part):
-            value = getattr(part, item.name)
-            columns.setdefault(item.name, []).append(value + groups * (item.name == "group"))
-        groups += int(part.group.max()) + 1
-    return type(parts[0])(**{name: np.concatenate(column) for name, column in columns.items()})
-
-
-def _long(outcome: dict[str, Any], every: Ints) -> tuple[Ints, Any]:
-    """Return device numbers and conductances of an outcome, point after point; both flat."""
-    device = np.searchsorted(every, cell_keys(outcome))
-    g = np.asarray(outcome["g_siemens"], dtype=np.float64)
-    return np.tile(device, len(g)), g.ravel()
-
-
-def _points(outcome: dict[str, Any], axis: str) -> Any:
-    return np.repeat(np.asarray(outcome[axis], dtype=np.float64), outcome["g_siemens"].shape[1])
-
-
-def _rests(outcome: dict[str, Any], every: Ints) -> Rests:
-    device, g = _long(outcome, every)
-    known = np.isfinite(g)
-    return Rests(device[known], g[known], device[known])
-
-
-def _rests_between_cycles(outcome: dict[str, Any], every: Ints) -> Rests:
-    """Return pairs of reads without a pulse between: the last of a cycle, the first of the next."""
-    begins = np.flatnonzero(np.asarray(outcome.get("polarity", ())) == 0)
-    begins = begins[begins > 0]
-    if not begins.size:
-        nothing = np.empty(0, dtype=np.int64)
-        return Rests(nothing, np.empty(0), nothing)
-    g = np.asarray(outcome["g_siemens"], dtype=np.float64)
-    pairs = np.stack([g[begins - 1], g[begins]], axis=-1).reshape(-1, 2)  # cycle by cycle
-    device = np.tile(np.searchsorted(every, cell_keys(outcome)), begins.size)
-    known = np.isfinite(pairs).all(axis=1)
-    group = np.repeat(np.arange(int(known.sum())), 2)
-    return Rests(np.repeat(device[known], 2), pairs[known].ravel(), group)
-
-
-def _retention(outcome: dict[str, Any], every: Ints) -> Retentions:
-    device, g = _long(outcome, every)
-    wait, known = _points(outcome, "wait_s"), np.isfinite(g)
-    return Retentions(device[known], wait[known], g[known], device[known])
-
-
-def _pulse_map(outcome: dict[str, Any], every: Ints) -> PulseMaps:
-    device, g = _long(outcome, every)
-    v, width, pulse = (_points(outcome, name) for name in ("amplitude_v", "width_s", "pulse"))
-    _, point = np.unique(np.stack([v, width], axis=1), axis=0, return_inverse=True)
-    group, known = point.ravel() * every.size + device, np.isfinite(g)
-    polarity = np.where(v > 0, 1, -1)
-    columns = (device, polarity, v, width, pulse.astype(np.int64), g, group)
-    return PulseMaps(*(column[known] for column in columns))
-
-
-def _disturb(kind: str, outcome: dict[str, Any], every: Ints) -> Disturbs:
-    device, g = _long(outcome, every)
-    pulses, known = _points(outcome, "pulse").astype(np.int64), np.isfinite(g)
-    selected = np.asarray(outcome.get("half_selected", np.zeros(len(outcome["row"]))), dtype=bool)
-    half = np.tile(selected, outcome["g_siemens"].shape[0])
-    what: Any = "half-select" if kind == "half-select-disturb" else "read"
-    return Disturbs(what, device[known], pulses[known], g[known], half[known])
 
 
 def _source_run(run: Run) -> SourceRun:
