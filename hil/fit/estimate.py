@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hil.errors import FitError
+from hil.fit.intervals import FEWEST
 from hil.fit.laws import ALL, LAWS
 from hil.fit.measured import Measured, Responses
-from hil.fit.modelling import Setting, fit_model
+from hil.fit.modelling import Setting, acting_rails, fit_model
 from hil.fit.noise import ReadNoise, read_noise
-from hil.fit.preparing import chains_of, find_rails, sort_out, usable
+from hil.fit.preparing import Rails, chains_of, find_rails, sort_out, usable
 from hil.fit.result import GOOD, FitResult
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Devices by which models are compared, spread over all; the best is then fitted to all.
+COMPARED: Final = 128
 
 
 def fit_devices(
@@ -24,6 +30,9 @@ def fit_devices(
     threads: int | None = None,
 ) -> FitResult:  # fmt: skip
     """Fit ``models`` to the responses and everything else that was measured.
+
+    In an array of more than :data:`COMPARED` devices the models are compared on that many, and the
+    best is fitted to all; ``n_transitions`` of a fit says how much it saw.
 
     Args:
         measured: responses and, where they were taken, reads at rest, pulse maps and retention.
@@ -42,21 +51,34 @@ def fit_devices(
     responses, left_out, warnings = usable(measured.responses)
     responses = _by_device(responses)
     noise = _noise(measured, warnings)
-    per_read = 1.0 / max(responses.reads, 1)
-    rel2, abs2 = noise.rel2 * per_read, noise.abs2 * per_read
+    reads = max(responses.reads, 1)
+    rel2, abs2 = noise.rel2 / reads, noise.abs2 / reads
     stuck = sort_out(responses, np.sqrt(rel2 * responses.after_siemens**2 + abs2))
     devices = np.flatnonzero(stuck == GOOD)
     kept = responses.only(np.isin(responses.device, devices))
-    rails = find_rails(kept, rel2, abs2)
-    scale = float(np.median((rails.high - rails.low)[devices]))
-    chains = chains_of(kept, devices, rel2, abs2, scale, by_chain=False)
-    setting = Setting(
-        chains, rails, devices, responses.n_devices,
-        threads or os.cpu_count() or 1, n_bootstrap, seed,
-    )  # fmt: skip
-    fits = sorted((fit_model(name, setting) for name in models), key=lambda fit: fit.aic)
+    found = find_rails(kept, rel2, abs2)
+    scale = float(np.median((found.high - found.low)[devices]))
+
+    def setting_of(chosen: Ints, rails: Rails) -> Setting:
+        chains = chains_of(kept, chosen, scale, by_chain=devices.size < FEWEST)
+        return Setting(
+            chains, noise.per(reads, scale), rails, chosen, responses.n_devices, threads or os.cpu_count() or 1,
+            n_bootstrap, seed, reads,
+        )  # fmt: skip
+
+    sample = devices[:: max(devices.size // COMPARED, 1)]
+    rails = acting_rails(setting_of(sample[:: max(sample.size // 48, 1)], found))
+    compared = setting_of(sample, rails)
+    tried = sorted((fit_model(name, compared) for name in models), key=lambda one: one.fit.aic)
+    if sample.size < devices.size:
+        tried[0] = fit_model(tried[0].fit.model, setting_of(devices, rails), tried[0])
+    fits = [one.fit for one in tried]
+    common = {
+        name: fits[0].parameters[name]
+        for name in ("variation.read_noise", "variation.read_noise_siemens")
+    }
     return FitResult(
-        tuple(fits), noise.estimates, fits[0].correlations, stuck,
+        tuple(fits), common, fits[0].correlations, stuck,
         (*warnings, *fits[0].warnings), left_out,
     )  # fmt: skip
 

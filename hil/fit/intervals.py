@@ -37,7 +37,7 @@ class Spread:
 
 
 def bootstrap_errors(
-    solved: Solved, n_draws: int, rng: np.random.Generator, free: NDArray[np.bool_]
+    solved: Solved, n_draws: int, rng: np.random.Generator, mixed: Mixed
 ) -> tuple[Floats, str]:
     """Return the covariance (q, q) of the estimates and how it was found."""
     scores, informations = solved.scores, solved.informations
@@ -47,14 +47,21 @@ def bootstrap_errors(
     centred = scores - scores.mean(0)
     flat = informations.reshape(n, q * q)
     estimates = np.zeros((n_draws, q))
-    at = np.flatnonzero(free)
+    at = np.flatnonzero(mixed.free)
+    # What was measured besides is drawn from its own error.
+    apart, root = np.zeros((q, q)), np.zeros((q, q))
+    if mixed.precision is not None:
+        n_r = mixed.random.size
+        values, vectors = np.linalg.eigh(mixed.precision)
+        apart[n_r:, n_r:] = mixed.precision
+        root[n_r:, n_r:] = vectors * np.sqrt(np.maximum(values, 0.0))
     for start in range(0, n_draws, _DRAWS_AT_ONCE):
         size = min(_DRAWS_AT_ONCE, n_draws - start)
         weights = rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)
-        sums = weights @ centred
+        sums = weights @ centred + rng.standard_normal((size, q)) @ root.T
         matrices = (weights @ flat).reshape(size, q, q)
         for k in range(size):
-            inverse = safe_inverse(matrices[k][np.ix_(at, at)])
+            inverse = safe_inverse((matrices[k] + apart)[np.ix_(at, at)])
             estimates[start + k, at] = inverse @ sums[k, at]
     covariance = np.cov(estimates.T) * n / (n - 1.0)
     return np.atleast_2d(covariance), "bootstrap"

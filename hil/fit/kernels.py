@@ -10,8 +10,8 @@ Scores are sums of martingale differences, the derivative of every reading's con
 the predicted moments times the moments' sensitivities; information is Fisher's away from the rails
 and the outer product of the score near them.
 
-Columns of ``theta``: rate and shape of potentiation, of depression, L, H, v_m, v_a, then the nodes
-of the tables of the look-up model, potentiation first.
+Columns of ``theta``: rate and shape of potentiation, of depression, L, H, v_m, v_a, the relative and
+absolute parts of R, then the nodes of the tables of the look-up model, potentiation first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from numba import njit
 
 LINEAR, AFFINE, QUERLIOZ, POWER, LOOKUP = 0, 1, 2, 3, 4
 RATE_UP, SHAPE_UP, RATE_DOWN, SHAPE_DOWN, LOW, HIGH, V_MULT, V_ADD = 0, 1, 2, 3, 4, 5, 6, 7
-N_PLAIN = 8
+READ_REL, READ_ABS = 8, 9
+N_PLAIN = 10
 _LOG_2PI = 1.8378770664093453
 _FAR = 4.5  # standard deviations beyond which a rail does not matter
 _TIE = 1e-6  # of the range: readings this near to a rail are at it, where reads are free of noise
@@ -90,7 +91,8 @@ def rail_update(
     """Update a belief N(m, p), clipped to the rails, with a reading ``y``.
 
     ``out``: ln density; its slopes by m, p, low, high; the new mean and variance; the new mean's
-    slopes by m, low, high; the factor of the variance's sensitivity.
+    slopes by m, low, high; the factor of the variance's sensitivity; the density's slopes by the
+    two parts of the read noise.
     """
     at = min(max(m, low), high)
     r = rel2 * at * at + abs2
@@ -101,7 +103,7 @@ def rail_update(
     if r <= 0.0:
         tie = _TIE * (high - low)
         out[5], out[6], out[7], out[8], out[9], out[10] = y, 0.0, 0.0, 0.0, 0.0, 0.0
-        out[3], out[4] = 0.0, 0.0
+        out[3], out[4], out[11], out[12] = 0.0, 0.0, 0.0, 0.0
         if y >= high - tie:
             out[0], out[1], out[2] = t_high, h_high / root, 0.5 * h_high * a_high / p
         elif y <= low + tie:
@@ -145,6 +147,15 @@ def rail_update(
     out[4] = w_mid * q_up / sd + w_high * (
         e_high / r_high - h_high / root + (e_high * e_high / r_high - 1.0) * rel2 * high / r_high
     )
+    # and with r: dμ/dr = −p·e/s², dsd/dr = ½ p²/(s² sd)
+    dmu, dsd = -p * e / (s * s), 0.5 * p * p / (s * s * sd)
+    d_mid_r = 0.5 * (e * e / s - 1.0) / s
+    d_mid_r += (-q_up * (dmu + up * dsd) + q_lo * (dmu + lo * dsd)) / sd
+    d_mid_r *= w_mid
+    d_low_r = w_low * 0.5 * (e_low * e_low / r_low - 1.0) / r_low
+    d_high_r = w_high * 0.5 * (e_high * e_high / r_high - 1.0) / r_high
+    out[11] = d_mid_r * at * at + d_low_r * low * low + d_high_r * high * high
+    out[12] = d_mid_r + d_low_r + d_high_r
     shift = q_lo - q_up
     mid = mu + sd * shift
     v_mid = v * max(1.0 + (lo * q_lo if q_lo > 0.0 else 0.0) - (up * q_up if q_up > 0.0 else 0.0)
@@ -167,12 +178,13 @@ def first_reading(y: float, low: float, high: float, rel2: float, abs2: float, o
     """Fill in the belief after a reading of a new chain.
 
     Before it a device is as likely at a rail as between the rails. ``out``: mean, variance, weights
-    of the lower and upper rail, ln density and its slopes by the rails.
+    of the lower and upper rail, ln density and its slopes by the rails, and the variance's slope
+    by the read noise.
     """
     at = min(max(y, low), high)
     r = rel2 * at * at + abs2
     if r <= 0.0:
-        out[:7] = 0.0
+        out[:8] = 0.0
         out[0] = at
         return
     sd = math.sqrt(r)
@@ -195,7 +207,7 @@ def first_reading(y: float, low: float, high: float, rel2: float, abs2: float, o
     out[0] = mean
     out[1] = (w_mid * (v_mid + (mid - mean) ** 2) + w_low * (low - mean) ** 2
               + w_high * (high - mean) ** 2)  # fmt: skip
-    out[2], out[3] = w_low, w_high
+    out[2], out[3], out[7] = w_low, w_high, out[1] / r
     e_low, e_high, span = y - low, y - high, high - low
     out[4] = top + math.log(total)
     out[5] = w_mid * (1.0 / span - q_lo / sd) + w_low * (
@@ -269,9 +281,17 @@ def _predict(
 
 
 @njit(cache=True, nogil=True)
+def _forget(dm: Any, dp: Any) -> None:
+    """Drop what is left of sensitivities to nodes of a table that were passed long ago."""
+    for k in range(N_PLAIN, dm.size):
+        if abs(dm[k]) < 1e-8 and abs(dp[k]) < 1e-8:
+            dm[k], dp[k] = 0.0, 0.0
+
+
+@njit(cache=True, nogil=True)
 def filter_devices(
     model: int, n_nodes: int, start: int, stop: int, device: Any, unit: Any, fresh: Any, up: Any,
-    pulses: Any, before: Any, after: Any, theta: Any, rel2: float, abs2: float, slopes: bool,
+    pulses: Any, before: Any, after: Any, theta: Any, slopes: bool,
     out_ll: Any, out_grad: Any, out_info: Any, out_share: Any, out_z: Any,
 ) -> None:  # fmt: skip
     """Run over the transitions ``start`` to ``stop``; add to the rows of their units.
@@ -284,18 +304,19 @@ def filter_devices(
     """
     n = theta.shape[1]
     dm, dp, by, score = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    new = np.zeros(11)
+    new = np.zeros(13)
     parts = np.zeros(2)
     m = p = 0.0
     for t in range(start, stop):
         own, here = theta[device[t]], unit[t]
-        low, high = own[LOW], own[HIGH]
+        low, high, rel2, abs2 = own[LOW], own[HIGH], own[READ_REL], own[READ_ABS]
         if fresh[t]:
             first_reading(before[t], low, high, rel2, abs2, new)
             m, p = new[0], new[1]
             dm[:] = 0.0
             dp[:] = 0.0
             dm[LOW], dm[HIGH] = new[2], new[3]
+            dp[READ_REL], dp[READ_ABS] = new[7] * m * m, new[7]
             out_ll[here] += new[4]
             if slopes:
                 s_low, s_high = new[5], new[6]
@@ -331,6 +352,10 @@ def filter_devices(
                 i_m, i_s = 1.0 / s, 0.5 / (s * s)
                 for k in range(n):
                     ds = dp[k] + r_m * dm[k]
+                    if k == READ_REL:
+                        ds += at * at
+                    elif k == READ_ABS:
+                        ds += 1.0
                     by[k] = ds
                     out_grad[here, k] += a * dm[k] + b * ds
                 for k in range(n):
@@ -343,6 +368,11 @@ def filter_devices(
                 for k in range(n):
                     dm[k] = keep * dm[k] + carried * dp[k]
                     dp[k] *= lost
+                dm[READ_REL] -= gain * a * at * at
+                dm[READ_ABS] -= gain * a
+                dp[READ_REL] += gain * gain * at * at
+                dp[READ_ABS] += gain * gain
+                _forget(dm, dp)
             m, p = mu, p * keep
             continue
         rail_update(m, p, y, low, high, rel2, abs2, new)
@@ -354,6 +384,8 @@ def filter_devices(
                 score[k] = new[1] * dm[k] + new[2] * dp[k]
             score[LOW] += new[3]
             score[HIGH] += new[4]
+            score[READ_REL] += new[11]
+            score[READ_ABS] += new[12]
             for k in range(n):
                 out_grad[here, k] += score[k]
                 if score[k] != 0.0:
@@ -364,4 +396,5 @@ def filter_devices(
                 dp[k] *= new[10]
             dm[LOW] += new[8]
             dm[HIGH] += new[9]
+            _forget(dm, dp)
         m, p = new[5], new[6]

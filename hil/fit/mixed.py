@@ -23,10 +23,14 @@ from hil.fit import kernels
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_OUTER: Final = 30
+_RETREATS: Final = 4
+_DROP: Final = 10.0  # of a device's log-likelihood in one step
+#: Columns that are variances, which a step never takes below 0.
+VARIANCES: Final = (kernels.V_MULT, kernels.V_ADD, kernels.READ_REL, kernels.READ_ABS)
+_OUTER: Final = 25
 _INNER: Final = 12
 _SMALLEST_SHARE: Final = 1e-6  # of a variance: below it is 0
-_STILL: Final = 0.02  # standard errors that a mean still moves when the search ends
+_STILL: Final = 0.05  # standard errors that a mean still moves when the search ends
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +50,6 @@ class Chains:
     pulses: Ints
     before: Floats
     after: Floats
-    rel2: float
-    abs2: float
     scale: float
 
     @property
@@ -100,7 +102,7 @@ class Likelihood:
         def run(start: int, stop: int) -> None:
             kernels.filter_devices(
                 self.model, self.n_nodes, start, stop, c.device, c.unit, c.fresh, c.up, c.pulses,
-                c.before, c.after, theta, c.rel2, c.abs2, slopes, terms.log_likelihood,
+                c.before, c.after, theta, slopes, terms.log_likelihood,
                 terms.score, terms.information, terms.share, terms.residuals,
             )  # fmt: skip
 
@@ -136,6 +138,8 @@ class Mixed:
     log_likelihood: float = -np.inf
     converged: bool = False
     terms: Terms | None = None
+    known: Floats | None = None  #: (n_shared,) what else was measured of the shared columns
+    precision: Floats | None = None  #: (n_shared, n_shared) of ``known``, information
     steps: int = 0
     held: set[int] = field(default_factory=set)  #: shared columns that are not searched
 
@@ -206,6 +210,9 @@ def solve(mixed: Mixed, score: Floats, information: Floats, extra: Floats) -> So
     free = mixed.free
     total, wanted = informations.sum(0), scores.sum(0)
     wanted[n_r:] += extra
+    if mixed.known is not None and mixed.precision is not None:
+        total[n_r:, n_r:] += mixed.precision
+        wanted[n_r:] += mixed.precision @ (mixed.known - mixed.theta[0, f])
     inverse = np.zeros((q, q))
     inverse[np.ix_(free, free)] = safe_inverse(total[np.ix_(free, free)])
     delta = inverse @ wanted
@@ -284,11 +291,10 @@ def maximise(
     """Search the means, shared parameters, Σ and the devices' own values; changes ``mixed``."""
     chains = likelihood.chains
     floor = np.diag((1e-3 * np.sqrt(np.diag(mixed.covariance))) ** 2)
+    terms = likelihood(mixed.theta)
     for step in range(steps):
-        terms = likelihood(mixed.theta)
         score, information = (per_device(chains, a) for a in (terms.score, terms.information))
         share = per_device(chains, terms.share)
-        mixed.terms = terms
         base, mean0 = mixed.theta.copy(), mixed.mean.copy()
         solved = None
         for inner in range(_INNER):
@@ -305,6 +311,8 @@ def maximise(
             break
         errors = np.sqrt(np.maximum(np.diag(solved.inverse), 1e-300))
         _move(mixed, base, mean0, solved)
+        before, terms = terms, likelihood(mixed.theta)
+        terms = _step_back(likelihood, mixed, base, before, terms)
         mixed.steps = step + 1
         moved = np.abs(np.concatenate([mixed.mean - mean0, (mixed.theta - base)[0, mixed.shared]]))
         free = np.diag(solved.inverse) > 0.0
@@ -313,11 +321,30 @@ def maximise(
         if step > 2 and (moved[free] < _STILL * errors[free]).all():
             mixed.converged = True
             break
-    terms = likelihood(mixed.theta)
     mixed.terms = terms
     information = per_device(chains, terms.information)
     mixed.log_likelihood = laplace(mixed, per_device(chains, terms.log_likelihood), information)
     return mixed
+
+
+def _step_back(
+    likelihood: Likelihood, mixed: Mixed, base: Floats, before: Terms, terms: Terms
+) -> Terms:
+    """Take most of the step back for devices that it made far less likely; return the new terms."""
+    chains = likelihood.chains
+    reference = per_device(chains, before.log_likelihood)
+    for _ in range(_RETREATS):
+        worse = ~(per_device(chains, terms.log_likelihood) > reference - _DROP)
+        if not worse.any():
+            break
+        rows = np.ix_(worse, mixed.random)
+        if mixed.random.size:
+            mixed.theta[rows] += 0.75 * (base[rows] - mixed.theta[rows])
+        if worse.mean() > 0.5:  # the shared parameters went too far
+            shared = mixed.shared
+            mixed.theta[:, shared] += 0.5 * (base[:, shared] - mixed.theta[:, shared])
+        terms = likelihood(mixed.theta)
+    return terms
 
 
 def _move(mixed: Mixed, base: Floats, mean0: Floats, solved: Solved) -> None:
@@ -331,7 +358,7 @@ def _move(mixed: Mixed, base: Floats, mean0: Floats, solved: Solved) -> None:
     mixed.theta[:, r] = np.clip(new, mixed.low[r], mixed.high[r])
     for at, column in enumerate(f):
         value, change = float(base[0, column]), float(solved.delta[n_r + at])
-        if column in (kernels.V_MULT, kernels.V_ADD):
+        if column in VARIANCES:
             if int(column) in mixed.held:
                 continue
             value = float(np.clip(value + change, value / 5.0, value * 5.0))

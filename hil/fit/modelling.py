@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,18 @@ from hil.fit.intervals import (
 from hil.fit.laws import LAWS, N_NODES, Law, curve, nu_of_slope, rate_of_affine
 from hil.fit.measured import DEPRESSION, POTENTIATION
 from hil.fit.mixed import Chains, Likelihood, Mixed, Solved, maximise, per_device, restricted, solve
-from hil.fit.preparing import Rails
+from hil.fit.noise import ReadNoise
+from hil.fit.preparing import Rails, moved_out
 from hil.fit.result import DeviceEstimates, Estimate, ModelFit, StepTable
-from hil.fit.starting import begin
+from hil.fit.starting import begin, begin_from
 
 Floats = NDArray[np.float64]
 
 QUANTILES: Final = (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)
 FEWEST_FOR_SHAPES: Final = 6  #: devices that a spread of shapes needs
 _GRID: Final = 33
+_MARGIN: Final = 3.0  # deviations by which an end that was not reached is put further out
+_ACTS: Final = 6.0  # in log-likelihood
 _DRAWS: Final = 2000  # of the estimates, for intervals of what is not a parameter of the search
 _WIDEST: Final = 5.0  # an interval of ν or β wider than this says nothing about the curve
 
@@ -38,12 +41,14 @@ class Setting:
     """What all models share: the data, the rails found and which devices (of all) are fitted."""
 
     chains: Chains
+    noise: ReadNoise
     rails: Rails
     devices: NDArray[np.int64]
     n_all: int
     threads: int
     n_bootstrap: int
     seed: int
+    reads: int
 
 
 #: A sum of columns of theta: column → weight.
@@ -64,15 +69,15 @@ class Reading:
         self.n_r = mixed.random.size
         self.free = mixed.free
         rng = np.random.default_rng(setting.seed)
-        self.errors, self.how = bootstrap_errors(solved, setting.n_bootstrap, rng, self.free)
+        self.errors, self.how = bootstrap_errors(solved, setting.n_bootstrap, rng, mixed)
         self.n_units = len(solved.scores)
         self.t = t_quantile(self.n_units)
         self.spread: Spread | None = spread_of(mixed, solved) if self.n_units > 1 else None
         self.point = np.concatenate([mixed.mean, mixed.theta[0, mixed.shared]])
-        root = np.linalg.cholesky(_padded(self.errors))
+        root: Floats = np.linalg.cholesky(_padded(self.errors))
         scale = self.t / 1.959963984540054
         normal = rng.standard_normal((_DRAWS, self.point.size))
-        self.draws = self.point + scale * (normal - normal.mean(0)) @ root.T
+        self.draws: Floats = self.point + scale * (normal - normal.mean(0)) @ root.T
         self.names: dict[str, Estimate] = {}
         self.warnings: list[str] = []
 
@@ -97,8 +102,8 @@ class Reading:
     def put(self, name: str, column: int, map_: Callable[[float], float], unit: str = "") -> None:
         """Add an estimate that is a monotone function of a column."""
         value, error = self.value(column), self.error(column)
-        ends = sorted(map_(value + s * self.t * error) for s in (-1.0, 1.0))
-        self.names[name] = Estimate(map_(value), ends[0], ends[1], unit=unit)
+        one, other = (map_(value + sign * self.t * error) for sign in (-1.0, 1.0))
+        self.names[name] = Estimate(map_(value), min(one, other), max(one, other), unit=unit)
 
     def derive(
         self, name: str, function: Callable[[Floats], float], *, unit: str = "", log: bool = False
@@ -108,11 +113,12 @@ class Reading:
         value = function(base)
         slope = np.zeros(self.point.size)
         for k in np.flatnonzero(self.free):
-            h = 1e-4 * max(abs(self.point[k]), float(np.sqrt(max(self.errors[k, k], 1e-18))))
+            own = float(np.sqrt(np.maximum(self.errors[k, k], 1e-18)))
+            h = 1e-4 * max(abs(float(self.point[k])), own)
             moved = self.point.copy()
             moved[k] += h
             slope[k] = (function(self._theta(moved)) - value) / h
-        error = float(np.sqrt(max(slope @ self.errors @ slope, 0.0)))
+        error = float(np.sqrt(np.maximum(slope @ self.errors @ slope, 0.0)))
         if log and value > 0.0:
             factor = float(np.exp(min(self.t * error / value, 50.0)))
             self.names[name] = Estimate(value, value / factor, value * factor, unit=unit)
@@ -141,7 +147,7 @@ class Reading:
                     a, b = sorted((where[i], where[j]))
                     vector[self.spread.pairs.index((a, b))] += weight * x * y
                     value += weight * x * y * float(self.spread.covariance[a, b])
-        error = float(np.sqrt(max(vector @ self.spread.error @ vector, 0.0)))
+        error = float(np.sqrt(np.maximum(vector @ self.spread.error @ vector, 0.0)))
         low, high = variance_interval(max(value, 0.0), error, self.spread.n_devices)
         self.names[name] = Estimate(
             float(np.sqrt(max(value, 0.0))), float(np.sqrt(low)), float(np.sqrt(high))
@@ -185,30 +191,75 @@ def _second(function: Callable[[float, float], float], at: Floats, i: int, j: in
     return (values[0] - values[1] - values[2] + values[3]) / size
 
 
-def fit_model(name: str, setting: Setting) -> ModelFit:
+class Fitted(NamedTuple):
+    """A fitted model and the state of its search, from which a search on more data may begin."""
+
+    fit: ModelFit
+    mixed: Mixed
+
+
+def fit_model(name: str, setting: Setting, earlier: Fitted | None = None) -> Fitted:
     """Fit one model to all devices.
 
     Where the simulator's devices may differ in shape (ν), so they do here; the information
-    criteria are those of one shared shape when that gives the smaller AIC.
+    criteria are those of one shared shape when that gives the smaller AIC. ``earlier`` is the same
+    model's fit to some of the devices.
     """
-    if not LAWS[name].varies or setting.devices.size < FEWEST_FOR_SHAPES:
-        return _fit(name, setting, varies=False)
-    shared = _fit(name, setting, varies=False)
-    varied = _fit(name, setting, varies=True)
-    if varied.aic <= shared.aic:
+    varies = LAWS[name].varies and setting.devices.size >= FEWEST_FOR_SHAPES
+    if not varies or earlier is not None:
+        return _fit(name, setting, varies, earlier)
+    shared = _fit(name, setting, False, None).fit
+    varied = _fit(name, setting, True, None)
+    if varied.fit.aic <= shared.aic:
         return varied
-    return replace(
-        varied, n_parameters=shared.n_parameters, log_likelihood=shared.log_likelihood,
+    fit = replace(
+        varied.fit, n_parameters=shared.n_parameters, log_likelihood=shared.log_likelihood,
         aic=shared.aic, bic=shared.bic,
     )  # fmt: skip
+    return varied._replace(fit=fit)
 
 
-def _fit(name: str, setting: Setting, *, varies: bool) -> ModelFit:
+def acting_rails(setting: Setting) -> Rails:
+    """Return the rails with those that do not act on the data moved out of the way.
+
+    A rail acts when the likelihood of an affine response falls without it.
+    """
+    rails, noise, chains = setting.rails, setting.noise, setting.chains
+    law = LAWS["soft-bounds"]
+
+    def searched(tried: Rails) -> Mixed:
+        mixed = begin(chains, tried, setting.devices, law, noise, False)
+        return maximise(Likelihood(chains, law.model, 0, setting.threads), mixed)
+
+    full = searched(rails)
+    out = [not rails.reached_low, not rails.reached_high]
+    if noise.rel2 + noise.abs2 > 0.0:
+        for k in (0, 1):
+            apart = searched(moved_out(rails, k == 0, k == 1, (1.0, 1.0)))
+            out[k] = full.log_likelihood - apart.log_likelihood < _ACTS
+    # Far enough that the rail does not act: a few deviations of a reading after a pulse.
+    theta = full.theta.mean(0)
+    margins = []
+    for k, column in ((0, kernels.LOW), (1, kernels.HIGH)):
+        steps = [
+            float(curve(law, theta, 0, up, np.array([float(up == (k == 1))]))[0])
+            for up, rate in ((True, kernels.RATE_UP), (False, kernels.RATE_DOWN))
+            if theta[rate] > 0.0
+        ]
+        variance = theta[kernels.V_ADD] + theta[kernels.V_MULT] * max(map(abs, steps)) ** 2
+        reading = theta[kernels.READ_REL] * theta[column] ** 2 + theta[kernels.READ_ABS]
+        margins.append(_MARGIN * float(np.sqrt(variance + reading)))
+    return moved_out(rails, out[0], out[1], (margins[0], margins[1]))
+
+
+def _fit(name: str, setting: Setting, varies: bool, earlier: Fitted | None) -> Fitted:
     law = LAWS[name]
     chains = setting.chains
     n_nodes = N_NODES if law.tabled else 0
     likelihood = Likelihood(chains, law.model, n_nodes, setting.threads)
-    mixed = begin(chains, setting.rails, setting.devices, law, varies)
+    mixed = begin(chains, setting.rails, setting.devices, law, setting.noise, varies)
+    if earlier is not None:
+        begin_from(mixed, earlier.mixed)
     maximise(likelihood, mixed)
     reading = _read_off(setting, law, mixed)
     if _inseparable(reading):
@@ -234,13 +285,14 @@ def _fit(name: str, setting: Setting, *, varies: bool) -> ModelFit:
     )
     n_r = mixed.random.size
     n_parameters = int(reading.free.sum()) + (n_r * (n_r + 1) // 2 if reading.spread else 0)
-    return ModelFit(
+    fit = ModelFit(
         name, reading.names, n_parameters, chains.n, mixed.log_likelihood,
         2.0 * (n_parameters - mixed.log_likelihood),
         float(np.log(chains.n)) * n_parameters - 2.0 * mixed.log_likelihood, quantiles,
         _curves(setting, law, mixed, n_nodes), _devices(setting, law, mixed), _correlations(
             law, mixed, reading), mixed.converged, tuple(reading.warnings),
     )  # fmt: skip
+    return Fitted(fit, mixed)
 
 
 def _read_off(setting: Setting, law: Law, mixed: Mixed) -> Reading:
@@ -306,6 +358,11 @@ def _name_all(reading: Reading, n_nodes: int) -> None:
         reading.put(name, column, lambda x: float(np.sqrt(max(x, 0.0))))
         if column in mixed.held:
             reading.names[name] = Estimate(0.0, 0.0, np.inf, False, "not told from the other part")
+    reads = reading.setting.reads
+    reading.put("variation.read_noise", kernels.READ_REL,
+                lambda x: float(np.sqrt(max(x, 0.0) * reads)))  # fmt: skip
+    reading.put("variation.read_noise_siemens", kernels.READ_ABS,
+                lambda x: float(np.sqrt(max(x, 0.0) * reads)) * scale, "S")  # fmt: skip
     _name_spreads(reading, [k for _, k in branches])
     _name_derived(reading, branches, n_nodes)
     _name_unreached(reading)
@@ -437,13 +494,16 @@ def _name_unreached(reading: Reading) -> None:
         if not reached
     ]
     for end, field in missing:
-        seen = names[field].value
-        low, high = (0.0, seen) if end == "lower" else (seen, np.inf)
-        note = f"the pulses did not reach the {end} end: this is the outermost reading"
-        names[field] = Estimate(seen, low, high, False, note, "S")
+        at = names[field].value
+        low, high = (0.0, at) if end == "lower" else (at, np.inf)
+        note = f"the pulses did not reach the {end} end"
+        names[field] = Estimate(at, low, high, False, note, "S")
+        for name, estimate in list(names.items()):
+            if name.partition(".")[2] in ("states", law.shape):
+                names[name] = replace(estimate, identifiable=False, note=note)
         reading.warnings.append(
-            f"{field}: {note}. States and shape refer to the range that was seen; the protocol "
-            "ltp-ltd with more pulses per branch would reach it"
+            f"{field}: {note}; it is put just beyond what was seen, and states and shape refer to "
+            "that range. The protocol ltp-ltd with more pulses per branch would reach it"
         )
     if law.shape:
         for branch in (POTENTIATION, DEPRESSION):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,12 +20,22 @@ _Z: Final = 1.959963984540054
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadNoise:
-    """Variance of one reading: ``rel2·g² + abs2``, with the estimates of both roots."""
+    """Variance of a reading, ``rel2·g² + abs2``, with the estimates of both roots.
+
+    ``precision`` is the information (2, 2) of the two parts, None where they were not measured.
+    """
 
     rel2: float
     abs2: float
     estimates: dict[str, Estimate]
     warnings: tuple[str, ...] = ()
+    precision: Floats | None = None
+
+    def per(self, reads: int, unit: float) -> ReadNoise:
+        """Return the noise of the mean of ``reads`` readings, in units of ``unit`` siemens."""
+        by = np.array([1.0 / reads, 1.0 / reads / unit**2])
+        precision = None if self.precision is None else self.precision / by / by[:, None]
+        return replace(self, rel2=self.rel2 * by[0], abs2=self.abs2 * by[1], precision=precision)
 
     def variance(self, g: Floats) -> Floats:
         """Return the variance of a reading of ``g`` siemens, in siemens squared."""
@@ -44,16 +54,19 @@ def read_noise(rests: Rests) -> ReadNoise | None:
     mean = np.bincount(at, g) / np.maximum(n, 1)
     squares = np.bincount(at, (g - mean[at]) ** 2)
     enough = n >= 2
-    dof, mean, s2 = n[enough] - 1.0, mean[enough], squares[enough] / (n[enough] - 1.0)
+    dof: Floats = n[enough].astype(np.float64) - 1.0
+    mean, s2 = mean[enough], squares[enough] / dof
     if not dof.size:
         return None
     unit = float(np.abs(mean).max()) or 1.0
-    x, s2 = (mean / unit) ** 2, s2 / unit**2
+    x: Floats = (mean / unit) ** 2
+    s2 = s2 / unit**2
     if float(s2.max()) < _NONE**2:
         nothing = Estimate(0.0, 0.0, 0.0)
         return ReadNoise(0.0, 0.0, {"variation.read_noise": nothing,
                                     "variation.read_noise_siemens": nothing})  # fmt: skip
-    value, inverse = _two_parts(x, s2, dof)
+    value, information = _two_parts(x, s2, dof)
+    inverse = np.linalg.pinv(information, rcond=1e-12)
     warnings: tuple[str, ...] = ()
     if _inseparable(x, dof):
         # The reads are at one conductance: only the sum of the two is known there.
@@ -66,31 +79,31 @@ def read_noise(rests: Rests) -> ReadNoise | None:
             "protocol read-noise on devices in different states would tell",
         )  # fmt: skip
     errors = np.sqrt(np.maximum(np.diag(inverse), 0.0))
-    roots = [
-        Estimate(*(float(np.sqrt(max(v, 0.0))) * by for v in (b, b - _Z * e, b + _Z * e)),
-                 identifiable=not (warnings and k == 1), unit=unit_name)
-        for k, (b, e, by, unit_name) in enumerate(
-            zip(value, errors, (1.0, unit), ("", "S"), strict=True)
-        )
-    ]  # fmt: skip
+    roots = []
+    for k, by, symbol in ((0, 1.0, ""), (1, unit, "S")):
+        ends = value[k] + _Z * errors[k] * np.array([0.0, -1.0, 1.0])
+        middle, low, high = (np.sqrt(np.maximum(ends, 0.0)) * by).tolist()
+        known = not (warnings and k == 1)
+        roots.append(Estimate(middle, low, high, identifiable=known, unit=symbol))
     names = ("variation.read_noise", "variation.read_noise_siemens")
+    by = np.array([1.0, unit**2])
     return ReadNoise(
-        float(value[0]), float(value[1]) * unit**2, dict(zip(names, roots, strict=True)), warnings
-    )
+        float(value[0]), float(value[1]) * unit**2, dict(zip(names, roots, strict=True)), warnings,
+        information / by / by[:, None],
+    )  # fmt: skip
 
 
 def _two_parts(x: Floats, s2: Floats, dof: Floats) -> tuple[Floats, Floats]:
-    """Return (relative, absolute) variances and their covariance, by Fisher scoring."""
+    """Return (relative, absolute) variances and their information, by Fisher scoring."""
     design = np.stack([x, np.ones_like(x)], axis=1)
     mean = float((dof * s2).sum() / dof.sum())
     value = np.array([0.5 * mean / float(x.mean()), 0.5 * mean])
-    inverse = np.zeros((2, 2))
+    information = np.zeros((2, 2))
     for _ in range(_CYCLES):
         variance = np.maximum(design @ value, 1e-12 * mean)
         weight = 0.5 * dof / variance**2
         information = design.T @ (weight[:, None] * design)
-        inverse = np.linalg.pinv(information, rcond=1e-12)
-        new = inverse @ (design.T @ (weight * s2))
+        new = np.linalg.pinv(information, rcond=1e-12) @ (design.T @ (weight * s2))
         for k in (0, 1):
             if new[k] < 0.0:  # one part alone explains the reads
                 other = 1 - k
@@ -101,7 +114,7 @@ def _two_parts(x: Floats, s2: Floats, dof: Floats) -> tuple[Floats, Floats]:
             value = new
             break
         value = new
-    return value, inverse
+    return value, information
 
 
 def _inseparable(x: Floats, dof: Floats) -> bool:

@@ -20,14 +20,16 @@ Bools = NDArray[np.bool_]
 _FEWEST_ROWS: Final = 6  # of a device
 _MAIN_SHARE: Final = 0.6  # of the pulses of a polarity that are alike
 _STUCK_SHARE: Final = 0.1  # of the usual swing
+_SAME: Final = 1e-3  # pulses that differ by less are alike
 _TIE: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rails:
-    """Ends of each device's range in siemens, where readings pile up or where they just end.
+    """Ends of each device's range in siemens.
 
-    ``reached`` says for each end whether most devices reached it.
+    ``reached_low`` and ``reached_high`` say whether the readings pile up there in most devices; an
+    end that was not reached is only thought, outside of what was seen.
     """
 
     low: Floats
@@ -82,6 +84,9 @@ def _alike(r: Responses, good: Bools) -> tuple[Bools, int]:
         if not rows.size:
             continue
         pulse = np.stack([np.nan_to_num(r.amplitude_v[rows]), np.nan_to_num(r.width_s[rows])], 1)
+        if np.allclose(pulse, pulse[0], rtol=_SAME, atol=0.0):
+            alike[rows] = True
+            continue
         digits = 3 - np.floor(np.log10(np.maximum(np.abs(pulse), 1e-30)))
         rounded = np.round(pulse * 10.0**digits).astype(np.int64)
         rounded = np.concatenate([rounded, digits.astype(np.int64)], axis=1)
@@ -151,31 +156,50 @@ def sort_out(r: Responses, sigma: Floats) -> NDArray[np.int8]:
 def find_rails(r: Responses, rel2: float, abs2: float) -> Rails:
     """Find where each device's readings pile up at both ends, by mean shift within the noise.
 
-    Rows must be sorted by device; only devices with rows get rails (others NaN).
+    With read noise, whether they do pile up is only a first guess. Rows must be sorted by device;
+    devices without rows get NaN.
     """
     low, high = np.full(r.n_devices, np.nan), np.full(r.n_devices, np.nan)
-    counts: tuple[list[bool], list[bool]] = ([], [])
+    reached = np.zeros((2, r.n_devices), dtype=np.bool_)
     firsts = np.flatnonzero(np.r_[True, np.diff(r.device) != 0, True])
     for start, stop in pairwise(firsts.tolist()):
         before = r.before_siemens[start:stop]
         after = r.after_siemens[start:stop]
         new = np.r_[True, before[1:] != after[:-1]]
         readings = np.concatenate([before[new], after])
-        for up in (0, 1):
-            end, at_rail = _pile(readings if up else -readings, rel2, abs2)
-            (high if up else low)[r.device[start]] = end if up else -end
-            counts[up].append(at_rail)
-    reached = [float(np.mean(c)) > 0.5 for c in counts]
-    return Rails(low, high, reached[0], reached[1])
+        own = r.device[start]
+        high[own], reached[1, own] = _pile(readings, rel2, abs2)
+        lowest, reached[0, own] = _pile(-readings, rel2, abs2)
+        low[own] = -lowest
+    seen = np.isfinite(high)
+    share = reached[:, seen].mean(axis=1)
+    # A device that did not get there is thought to end where the others do, if not beyond.
+    for ends, at, sign in ((low, 0, -1.0), (high, 1, 1.0)):
+        if 0.25 < share[at] < 1.0:
+            usual = float(np.median(ends[seen & reached[at]]))
+            missed = seen & ~reached[at]
+            ends[missed] = sign * np.maximum(sign * ends[missed], sign * usual)
+    return Rails(low, high, bool(share[0] > 0.5), bool(share[1] > 0.5))
+
+
+def moved_out(rails: Rails, low: bool, high: bool, margins: tuple[float, float]) -> Rails:
+    """Return rails of which the chosen ends lie so many ranges further out, where none acts."""
+    span = rails.high - rails.low
+    lower = rails.low - margins[0] * span
+    if margins[0] < 1.0:  # a conductance stays above 0
+        lower = np.maximum(lower, 0.3 * rails.low)
+    return Rails(
+        lower if low else rails.low, rails.high + margins[1] * span if high else rails.high,
+        rails.reached_low and not low, rails.reached_high and not high,
+    )  # fmt: skip
 
 
 def _pile(y: Floats, rel2: float, abs2: float) -> tuple[float, bool]:
-    """Return the upper end of ``y`` and whether readings pile up there."""
+    """Return the upper end of ``y`` and whether readings may pile up there."""
     top, span = float(y.max()), float(y.max() - y.min())
     sigma = float(np.sqrt(rel2 * top * top + abs2))
     if sigma <= _TIE * span:
-        near = int((y >= top - _TIE * span).sum())
-        return (top, True) if near >= 2 else (top + 2.0 * _TIE * span, False)
+        return top, int((y >= top - _TIE * span).sum()) >= 2
     end = top - 2.0 * sigma
     for _ in range(12):
         inside = y[np.abs(y - end) < 2.5 * sigma]
@@ -184,14 +208,11 @@ def _pile(y: Floats, rel2: float, abs2: float) -> tuple[float, bool]:
         end = float(inside.mean())
     here = int((np.abs(y - end) < 2.5 * sigma).sum())
     below = int((np.abs(y - end + 5.0 * sigma) < 2.5 * sigma).sum())
-    above = int((y > end + 3.0 * sigma).sum())
-    reached = here >= 3 and here > 1.5 * below and above <= 0.02 * here + 1
-    return end, reached
+    return end, here >= 3 and here > 1.2 * below
 
 
 def chains_of(
-    r: Responses, devices: NDArray[np.int64], rel2: float, abs2: float, scale: float,
-    by_chain: bool,
+    r: Responses, devices: NDArray[np.int64], scale: float, by_chain: bool
 ) -> Chains:  # fmt: skip
     """Return the transitions of ``devices`` (rows sorted by device), numbered anew from 0."""
     number = np.full(r.n_devices, -1, dtype=np.int64)
@@ -210,5 +231,5 @@ def chains_of(
         device_of = device[new]
     return Chains(
         device, unit, device_of, first, ~follows, r.polarity[rows] > 0, r.pulses[rows],
-        before / scale, after / scale, rel2, abs2 / scale**2, scale,
+        before / scale, after / scale, scale,
     )  # fmt: skip
