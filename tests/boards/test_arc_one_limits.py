@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from arc_bench import on_bench, station_of, text_of
 from hil_drivers.arc_one.backend import ArcOne
 from hil_drivers.arc_one.lowering import NO_CELL, SERIAL_READS
+from hil_drivers.arc_one.probe import firmware_at
 from hil_drivers.boards import board_of
 from hil_drivers.factory import RigFactory
 from hil_drivers.transport import WireLog, load_wire_log
 from hil_drivers.transport.serialport import SerialPort
 
 from hil.capabilities import Range
+from hil.cli.main import main
 from hil.control.array import SynapseArray
 from hil.control.opening import default_pairs
 from hil.errors import ConfigError, LimitError, LinkTimeout
@@ -271,3 +276,31 @@ def test_a_board_that_loses_commands_is_not_opened():
             board.open()
         assert emulated.dropped > 0
         assert not board.is_open
+
+
+def test_a_port_is_asked_whether_an_arc_one_is_there():
+    with on_bench(text_of()) as (_, bench, emulated):
+        assert firmware_at(bench.resources["board"]) == (2, 1)
+        emulated.faults.wire_out = lambda data: data + b"\n"
+        assert firmware_at(bench.resources["board"]) is None
+        emulated.faults.mute = True
+        assert firmware_at(bench.resources["board"], patience_s=0.1) is None
+        assert [c for c in emulated.commands if c != ("999",)] == []
+    assert firmware_at("/dev/ttyNOBODY") is None
+
+
+@pytest.mark.parametrize(
+    "command", [["check", "--probe"], ["calibrate"]], ids=["probe", "calibrate"]
+)
+def test_what_only_rigs_have_is_refused_for_a_board(
+    command, tmp_path, capsys, monkeypatch, request
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back afterwards
+    for number in (signal.SIGINT, signal.SIGTERM):
+        request.addfinalizer(partial(signal.signal, number, signal.getsignal(number)))
+    (tmp_path / "station.toml").write_text(text_of())
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "station.toml", "--virtual"])
+    assert ended.value.code == 3
+    assert "is no rig of instruments" in capsys.readouterr().err

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hil.errors import ConfigError
+
 if TYPE_CHECKING:
     from hil.backend import Backend
     from hil.config.station import ArrayTable, Station
@@ -96,5 +98,6 @@ def _rig(backend: Backend) -> RigBackend:
     from hil_drivers.rig.backend import RigBackend
 
     if not isinstance(backend, RigBackend):
-        raise TypeError(f"{backend.name} is no rig")
+        raise ConfigError(f"{backend.name} is no rig of instruments: its contacts and its "
+                          "calibration are not at hand", field="instrument")  # fmt: skip
     return backend
