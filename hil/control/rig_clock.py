@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: The first block of a kind is kept, the 16th, the 256th, and so on: the course of a training.
 _EVERY: Final = 16
 _MOST: Final = 4
+#: Of blocks with more steps than this, which take long to plan and differ little, one is kept.
+_LONG: Final = 256
 
 
 @dataclass
@@ -42,7 +44,8 @@ class _Kind:
     def add(self, before: PulseBlock | None, block: PulseBlock) -> None:
         self.count += 1
         self.steps += block.n_steps
-        if self.count == self.next_kept and len(self.kept) < _MOST:
+        most = _MOST if block.n_steps <= _LONG else 1
+        if self.count == self.next_kept and len(self.kept) < most:
             self.kept.append((before, block))
             self.next_kept *= _EVERY
 

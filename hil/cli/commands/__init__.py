@@ -18,6 +18,7 @@ from hil.cli.commands.export import export
 from hil.cli.commands.fit import fit
 from hil.cli.commands.init import init
 from hil.cli.commands.monitor import monitor
+from hil.cli.commands.predict import predict
 from hil.cli.commands.report import report
 from hil.cli.commands.resume import resume
 from hil.cli.commands.run import run
@@ -45,6 +46,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "fit": fit,
     "calibrate": calibrate,
     "characterise": characterise,
+    "predict": predict,
     "bench": bench,
     "schema": schema,
     "doctor": doctor,
