@@ -209,8 +209,10 @@ class RigFactory(Calibrates):
         return out
 
     def templates(self) -> Mapping[str, str]:
-        """Return a commented station file of a dual source-measure unit with a matrix."""
-        return {"rig-station.toml": _STATION}
+        """Return commented stations: a dual source-measure unit with a matrix, and a board."""
+        from hil_drivers.serial_board.starter import STATION
+
+        return {"rig-station.toml": _STATION, "board-station.toml": STATION}
 
     def doctor(self) -> list[str]:
         """Return the drivers found, and those that do not load."""

@@ -197,13 +197,14 @@ class SerialBoard(BoardBackend):
     def plan(self, block: PulseBlock) -> Plan:
         """Return what will be done for a block; nothing is driven.
 
+        Before the board was asked what it can do, the plan is that of :func:`assumed`.
+
         Raises:
-            BackendError: the board was never asked what it can do.
             LimitError: it cannot do it.
         """
         planner = self._checker.planner
         if planner is None:
-            raise BackendError(f"{self.name}: open it first; what it can do, only it can say")
+            planner = Planner(assumed(self.geometry), self._board_line)
         return planner.plan(block)
 
     def preview(self, programme: Iterable[PulseBlock]) -> list[str]:
@@ -319,6 +320,16 @@ class SerialBoard(BoardBackend):
         link = self.link
         if link is not None:
             link.safe_now()
+
+
+def assumed(geometry: ArrayGeometry) -> Hello:
+    """Return what a board is taken for that was not asked yet: one that can do everything."""
+    can = int(Can.FLOAT | Can.LINE_WIDTH | Can.PARALLEL_SENSE | Can.COMPLIANCE)
+    return Hello(
+        0, 0, 1024, geometry.n_rows, geometry.n_cols, geometry.n_lines, can, -200.0, 200.0, 0.0,
+        1, 2_000_000_000, 1, 1_000_000_000, 0.0, math.inf, math.inf, 0.0, 1 << 16, 4096, 1 << 16,
+        2_000_000_000, 1000, "a board that was not asked",
+    )  # fmt: skip
 
 
 def capabilities_of(hello: Hello, simulated: bool) -> Capabilities:

@@ -79,5 +79,6 @@ def lines(board: SerialBoard, programme: Iterable[PulseBlock]) -> list[str]:
         f"{t.requests} requests and {t.n_bytes} bytes ({t.link_s:.3g} s)",
         f"predicted time: {t.total_s:.3g} s (pulses {t.pulse_s:.3g} s, waiting {t.idle_s:.3g} s)",
         "batched: all pulses; the computer only loads and starts sequences",
+        *([] if board.hello is not None else ["what the board can do is assumed: it is not open"]),
         *(f"{note} ({n} blocks)" for note, n in sorted(t.notes.items())),
     ]
