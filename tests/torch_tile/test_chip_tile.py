@@ -10,8 +10,13 @@ import pytest
 from hil_sim.models.device import preset_text
 
 import hil
+from hil.cli.commands.init import starter_files
+from hil.config.station import load_station
+from hil.control.array import SynapseArray
+from hil.control.calibrating import open_rig
 from hil.datasets.sources import load_digits
 from hil.errors import BackendUnavailable, ConfigError
+from hil.pairs import PairMap
 
 torch = pytest.importorskip(
     "torch", reason="PyTorch is not installed: pip install 'synapse-hil[torch]'"
@@ -328,3 +333,34 @@ def test_without_torch_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(BackendUnavailable, match=r"synapse-hil\[torch\]"):
         import hil.torch  # noqa: F401
+
+
+def test_a_tile_learns_on_a_rig_with_emulated_instruments(tmp_path):
+    for name, text in starter_files("rig").items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    station = load_station(tmp_path / "station.toml")
+    with open_rig(station, None, virtual=True, calibrated=False) as rig:
+        assert rig.backend.name == "rig on the virtual bench"
+        geometry = rig.backend.geometry
+        pairs = PairMap.build("adjacent", geometry, 3, 1)
+        array = SynapseArray(rig.backend, rig.op, pairs)
+        tile = ChipTile(
+            array, method="M1", init_spread=None, pulses=12, devices=1, refresh_every=0, seed=4
+        )
+        x = torch.tensor([[1.0, 0.5]], requires_grad=True)
+        before = tile.weights()
+        optimiser = ChipSGD(tile.parameters(), lr=0.05)
+        for _ in range(4):
+            optimiser.zero_grad()
+            loss = (tile(x) - 1.0).sum()
+            (-loss).backward()
+            optimiser.step()
+        change = (tile.weights() - before)[:, 0]
+        assert tile.device_pulses > 0
+        assert float(change[0]) > 0
+        assert float(change.sum()) > 0
+        # Backward reads the same devices as forward.
+        w = tile.weights()
+        x.grad = None
+        tile(x).sum().backward()
+        assert x.grad[0].numpy() == pytest.approx(w[:2, 0].numpy(), abs=0.05)
