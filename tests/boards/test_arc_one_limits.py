@@ -7,10 +7,12 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from arc_bench import on_bench, station_of, text_of
+from hil_drivers import inventory
 from hil_drivers.arc_one.backend import ArcOne
 from hil_drivers.arc_one.lowering import NO_CELL, SERIAL_READS
 from hil_drivers.arc_one.probe import firmware_at
@@ -287,6 +289,16 @@ def test_a_port_is_asked_whether_an_arc_one_is_there():
         assert firmware_at(bench.resources["board"], patience_s=0.1) is None
         assert [c for c in emulated.commands if c != ("999",)] == []
     assert firmware_at("/dev/ttyNOBODY") is None
+
+
+def test_doctor_says_which_port_an_arc_one_is_on(monkeypatch):
+    with on_bench(text_of()) as (_, bench, emulated):
+        port = SimpleNamespace(device=bench.resources["board"], description="mbed Serial Port")
+        monkeypatch.setattr("serial.tools.list_ports.comports", lambda: [port])
+        (line,) = inventory.serial_ports()
+        assert line.endswith("(mbed Serial Port): ArC ONE, firmware 2.1")
+        assert emulated.pulses == []
+        assert not emulated.initialised
 
 
 @pytest.mark.parametrize(
