@@ -6,6 +6,7 @@
  * fault of the hardware, 'T' an edge at the trigger input, 'L' + 1 byte whether the host is there.
  */
 #define _DEFAULT_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -75,6 +76,10 @@ static void listen_to_array(void)
 int hal_read(uint8_t *bytes, int most)
 {
     ssize_t n = read(0, bytes, (size_t)most);
+    if (n < 0 && errno == EIO) /* a pseudo terminal without the other side */
+        linked = 0;
+    else if (n > 0)
+        linked = 1;
     if (n == 0)
         exit(0);
     read_nothing = n < 0;
