@@ -129,14 +129,18 @@ def _steps(ax: Axes, picture: Picture) -> None:
 
 
 def _models(ax: Axes, models: Sequence[ModelFit], chosen: ModelFit) -> None:
-    from hil.report.figures.style import BLUE, GREY
+    from hil.report.figures.style import BLUE, GREY, log_scale
 
     best = min(model.aic for model in models)
-    worse = [max(model.aic - best, 0.0) / max(model.n_transitions, 1) for model in models]
+    worse = [max(model.aic - best, 0.0) for model in models]
+    right = max([10.0, *worse])
     at = np.arange(len(models))[::-1]
-    ax.barh(at, worse, height=0.55, color=[BLUE if m is chosen else GREY for m in models])
+    shown = [max(value, 1.0) for value in worse]  # less than 1 says nothing
+    colours = [BLUE if m is chosen else GREY for m in models]
+    ax.barh(at, [value - 1.0 for value in shown], left=1.0, height=0.55, color=colours)
     ax.set_yticks(at, [model.model for model in models])
-    for y, value in zip(at, worse, strict=True):
-        ax.text(value, y, f" {value:.2g}" if value else " best", va="center", fontsize=6.5)
-    ax.set_xlim(0.0, max([*worse, 1e-9]) * 1.35)
-    ax.set(xlabel="ΔAIC per pulse")
+    for y, value, end in zip(at, worse, shown, strict=True):
+        ax.text(end, y, f" {value:.2g}" if value else " best", va="center", fontsize=6.5)
+    ax.set_xlim(1.0, right**1.3)
+    log_scale(ax.xaxis)
+    ax.set(xlabel="ΔAIC")
