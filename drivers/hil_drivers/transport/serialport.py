@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import select
+import socket
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -182,8 +183,15 @@ class SerialPort:
 
     def _come(self) -> bytes:
         """Return what comes within ``_POLL_S``, nothing when nothing does."""
+        link: socket.socket | None = getattr(self._port, "_socket", None)
+        if link is not None:  # pySerial does not say how much there is, and reads byte by byte
+            if not select.select([link], [], [], _POLL_S)[0]:
+                return b""
+            if not (received := link.recv(_MOST)):
+                raise LinkError("the other end closed the connection", self.address)
+            return received
         descriptor = getattr(self._port, "fd", None)
-        if descriptor is None:  # not POSIX, or a socket
+        if descriptor is None:  # not POSIX
             some: bytes = self._port.read(min(self._port.in_waiting, _MOST) or 1)
             return some
         # A third of the time of pySerial's read, which waits for the first byte and then for more.
@@ -201,8 +209,11 @@ class SerialPort:
 
     def close(self) -> None:
         """Close; idempotent, never raises."""
+        link: socket.socket | None = getattr(self._port, "_socket", None)
         with contextlib.suppress(OSError):  # a port that is gone is closed
             self._port.close()
+        if link is not None:  # which pySerial leaves open when the other end has gone
+            link.close()
 
     def _refuse_closed(self) -> None:
         if not self._port.is_open:
