@@ -9,6 +9,7 @@ from serial_bench import GRIDS, SLOW, on_bench, station_of, text_of
 from hil.control.array import SynapseArray
 from hil.control.opening import default_pairs, make_backend
 from hil.phases.verify_settings import WriteVerify
+from hil.program import Phase, PulseBlock
 
 #: Readings travel as 32-bit floats: a share of 6e-8 of at most 100 uS.
 FLOAT32_SIEMENS = 1e-11
@@ -113,3 +114,85 @@ def test_write_verify_decides_as_a_simulator_on_the_boards_grids(how, tmp_path):
             np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
     assert board.ledger.device_pulses == sim.ledger.device_pulses > 20
     assert true == pytest.approx(sim.true_conductance_siemens(), rel=1e-9)
+
+
+def test_lines_may_be_wired_in_any_order(tmp_path):
+    order = {"WL": (2, 0, 3, 1), "BL": (1, 3, 0, 2)}
+    wiring = "".join(
+        f'[[wiring]]\nline = "{group}{k}"\nchannel = "board.{group[0].lower()}{n}"\n'
+        for group, numbers in order.items()
+        for k, n in enumerate(numbers)
+    )
+    station = station_of(text_of() + wiring)
+    sim, op = make_backend(station, station.array[0], sim=True, seed=9)
+    _, expected = run(sim, op, "ltp-ltd", tmp_path)
+    with on_bench(station, seed=9) as (board, bench):
+        _, found = run(board, op, "ltp-ltd", tmp_path)
+        true = bench.array.conductance_siemens()
+    assert true == pytest.approx(sim.true_conductance_siemens(), rel=1e-6)
+    assert np.unique(true).size > 2
+    half = 0.5 * CURRENT_STEP_A / READ_V + FLOAT32_SIEMENS
+    assert found == pytest.approx(expected, rel=0.0, abs=half)
+
+
+def test_gates_are_lines_like_others(tmp_path):
+    text = text_of(device="hfox", cell="1T1R")
+    for old, new in (
+        ('gap = "100 us"', 'gap = "100 us"\ngate_read_voltage = "2 V"\ngate_write_voltage = "2 V"'),
+        ('"1 uS"', '"5 uS"'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    station = station_of(text)
+    sim, op = make_backend(station, station.array[0], sim=True, seed=9)
+    with sim:
+        expected = SynapseArray(sim, op).read()
+    with on_bench(station, seed=9) as (board, _), board:
+        assert board.geometry.n_lines == 12
+        found = SynapseArray(board, op).read()
+        assert board.plan(next(iter(read_blocks(board, op)))).parts[0].matrix == b""
+    assert found == pytest.approx(expected, rel=0.2)
+
+
+def read_blocks(backend, op):
+    from hil.phases.reading import read_map
+
+    return read_map(backend.geometry, op, backend.capabilities)
+
+
+def test_readings_are_averaged_of_as_many_pulses_as_are_asked_for():
+    station = station_of(
+        text_of().replace('gap = "100 us"', 'gap = "100 us"\nsense = { averages = 4 }')
+    )
+    sim, op = make_backend(station, station.array[0], sim=True, seed=9)
+    assert op.sensing.averages == 4
+    with on_bench(station, seed=9) as (board, _), board:
+        (block,) = read_blocks(board, op)
+        plan = board.plan(block)
+        assert plan.lowered.block.n_pulses == 16
+        (found,) = board.run([block])
+    with sim:
+        (expected,) = sim.run([block])
+    assert len(found) == len(expected) == 16
+    np.testing.assert_allclose(found.current_a, expected.current_a, atol=CURRENT_STEP_A / 2)
+
+
+def test_a_block_larger_than_the_boards_memory_is_run_in_parts():
+    station = station_of(text_of())
+    sim, op = make_backend(station, station.array[0], sim=True, seed=9)
+    small = {"seq_bytes": 300, "max_readings": 10, "max_steps": 3}
+    with on_bench(station, seed=9, board=small) as (board, _), board:
+        (block,) = read_blocks(board, op)
+        assert len(board.plan(block).parts) > 1
+        repeated = PulseBlock.build(
+            Phase.READ, block.state, block.level_v, block.width_s, gap_s=block.gap_s, repeat=7,
+            sense=block.sense,
+        )  # fmt: skip
+        (found,) = board.run([repeated])
+    with sim:
+        (expected,) = sim.run([repeated])
+    for name in ("step", "line", "pulse", "executed"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_allclose(found.current_a, expected.current_a, atol=CURRENT_STEP_A / 2)
+    starts = found.t_ns[found.line == found.line[0]]
+    assert (np.diff(starts) > 0).all()
