@@ -10,19 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.errors import FitError
+from hil.fit import kernels
 from hil.fit.intervals import FEWEST
 from hil.fit.laws import ALL, LAWS
 from hil.fit.measured import Measured, Responses
-from hil.fit.modelling import Setting, acting_rails, fit_model
-from hil.fit.noise import ReadNoise, read_noise
+from hil.fit.modelling import Fitted, acting_rails, fit_model
+from hil.fit.noise import ReadNoise, noise_of_pulses, read_noise
 from hil.fit.preparing import Rails, chains_of, find_rails, sort_out, usable
+from hil.fit.reading_off import Setting
 from hil.fit.result import GOOD, FitResult
+from hil.fit.retention import retention
+from hil.fit.sensitivity import SIDES, AffineDevices, Nominal, sensitivity
+from hil.fit.stuck import stuck_fractions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Devices by which models are compared, spread over all; the best is then fitted to all.
 COMPARED: Final = 128
+_FEWEST_CYCLES: Final = 3
+_AFFINE: Final = ("exponential", "soft-bounds")
 
 
 def fit_devices(
@@ -50,7 +57,8 @@ def fit_devices(
         raise FitError(f"no model {', '.join(unknown) or 'asked for'}; there are {', '.join(ALL)}")
     responses, left_out, warnings = usable(measured.responses)
     responses = _by_device(responses)
-    noise = _noise(measured, warnings)
+    noise = _noise(measured, responses, warnings)
+    warnings += _missing(measured, responses)
     reads = max(responses.reads, 1)
     rel2, abs2 = noise.rel2 / reads, noise.abs2 / reads
     stuck = sort_out(responses, np.sqrt(rel2 * responses.after_siemens**2 + abs2))
@@ -62,8 +70,8 @@ def fit_devices(
     def setting_of(chosen: Ints, rails: Rails) -> Setting:
         chains = chains_of(kept, chosen, scale, by_chain=devices.size < FEWEST)
         return Setting(
-            chains, noise.per(reads, scale), rails, chosen, responses.n_devices, threads or os.cpu_count() or 1,
-            n_bootstrap, seed, reads,
+            chains, noise.per(reads, scale), rails, chosen, responses.n_devices,
+            threads or os.cpu_count() or 1, n_bootstrap, seed, reads,
         )  # fmt: skip
 
     sample = devices[:: max(devices.size // COMPARED, 1)]
@@ -77,9 +85,30 @@ def fit_devices(
         name: fits[0].parameters[name]
         for name in ("variation.read_noise", "variation.read_noise_siemens")
     }
+    pulse_law = ""
+    common |= stuck_fractions(stuck, responses)
+    if devices.size == 1:
+        warnings.append(
+            "variation: one device only, so nothing is known of the spread between devices; the "
+            "protocol ltp-ltd on 30 devices or more would tell"
+        )
+    if measured.retentions is not None:
+        found_drift, said = retention(measured.retentions, noise)
+        common |= found_drift
+        warnings += said
+    if measured.pulse_maps is not None:
+        affine = next((one for one in tried if one.fit.model in _AFFINE), None)
+        if affine is None:
+            affine = fit_model("soft-bounds", compared)
+        nominal = _nominal(responses)
+        found_pulse, pulse_law, said = sensitivity(
+            measured.pulse_maps, _affine_devices(affine, responses.n_devices, scale), nominal, noise
+        )
+        common |= found_pulse
+        warnings += said
     return FitResult(
         tuple(fits), common, fits[0].correlations, stuck,
-        (*warnings, *fits[0].warnings), left_out,
+        (*warnings, *fits[0].warnings), left_out, pulse_law,
     )  # fmt: skip
 
 
@@ -94,9 +123,61 @@ def _by_device(r: Responses) -> Responses:
     )  # fmt: skip
 
 
-def _noise(measured: Measured, warnings: list[str]) -> ReadNoise:
+def _noise(measured: Measured, responses: Responses, warnings: list[str]) -> ReadNoise:
     noise = None if measured.rests is None else read_noise(measured.rests)
     if noise is None:
-        noise = ReadNoise(0.0, 0.0, {})
+        noise = noise_of_pulses(responses)
     warnings.extend(noise.warnings)
     return noise
+
+
+def _missing(measured: Measured, responses: Responses) -> list[str]:
+    """Return a warning for every part that the data holds nothing about."""
+    out = []
+    for sign, name in ((1, "potentiation"), (-1, "depression")):
+        if not (responses.polarity == sign).any():
+            out.append(
+                f"{name}: no {name} pulses in the data, so this branch is not fitted; the protocol "
+                "ltp-ltd with both polarities would tell"
+            )
+    cycles = int(np.unique(responses.cycle).size)
+    if cycles < _FEWEST_CYCLES:
+        out.append(
+            f"variation: {cycles} cycle{'s' if cycles > 1 else ''} only, so the spread between "
+            "devices is poorly told from that between cycles; the protocol ltp-ltd with 5 cycles "
+            "or more would tell"
+        )
+    if measured.pulse_maps is None:
+        out.append(
+            "pulse: thresholds and the dependence on amplitude and width are not in the data; the "
+            "protocol pulse-map would tell"
+        )
+    if measured.retentions is None:
+        out.append("drift.nu: retention is not in the data; the protocol retention would tell")
+    return out
+
+
+def _nominal(responses: Responses) -> Nominal:
+    volts = {}
+    for sign in SIDES:
+        rows = responses.polarity == sign
+        size = np.abs(responses.amplitude_v[rows])
+        if rows.any() and np.isfinite(size).all() and size[0] > 0.0:
+            volts[sign] = float(np.median(size))
+    return Nominal(volts, float(np.median(responses.width_s)))
+
+
+def _affine_devices(fitted: Fitted, n_all: int, scale: float) -> AffineDevices:
+    theta, devices = fitted.mixed.theta, fitted.devices
+
+    def column(k: int, unit: float = 1.0) -> Floats:
+        out = np.full(n_all, np.nan)
+        out[devices] = theta[:, k] * unit
+        return out
+
+    return AffineDevices(
+        column(kernels.LOW, scale), column(kernels.HIGH, scale),
+        (column(kernels.RATE_UP), column(kernels.RATE_DOWN)),
+        (column(kernels.SHAPE_UP), column(kernels.SHAPE_DOWN)),
+        float(theta[0, kernels.V_MULT]), float(theta[0, kernels.V_ADD]),
+    )  # fmt: skip

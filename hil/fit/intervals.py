@@ -63,8 +63,12 @@ def bootstrap_errors(
         for k in range(size):
             inverse = safe_inverse((matrices[k] + apart)[np.ix_(at, at)])
             estimates[start + k, at] = inverse @ sums[k, at]
-    covariance = np.cov(estimates.T) * n / (n - 1.0)
-    return np.atleast_2d(covariance), "bootstrap"
+    covariance = np.atleast_2d(np.cov(estimates.T)) * n / (n - 1.0)
+    # Draws of few devices are too alike; the information of the likelihood is the least error.
+    least = np.diag(solved.inverse) * n / (n - 1.0)
+    own = np.diag(covariance)
+    wider = np.sqrt(np.maximum(np.divide(least, own, out=np.ones(q), where=own > 0.0), 1.0))
+    return covariance * wider * wider[:, None], "bootstrap"
 
 
 def t_quantile(n: int) -> float:

@@ -10,8 +10,8 @@ Scores are sums of martingale differences, the derivative of every reading's con
 the predicted moments times the moments' sensitivities; information is Fisher's away from the rails
 and the outer product of the score near them.
 
-Columns of ``theta``: rate and shape of potentiation, of depression, L, H, v_m, v_a, the relative and
-absolute parts of R, then the nodes of the tables of the look-up model, potentiation first.
+Columns of ``theta``: rate and shape of potentiation, of depression, L, H, v_m, v_a, the relative
+and absolute parts of R, then the nodes of the tables of the look-up model, potentiation first.
 """
 
 from __future__ import annotations

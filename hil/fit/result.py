@@ -88,6 +88,7 @@ class FitResult:
         stuck: (n_devices,) codes.
         warnings: plain sentences; each names the protocol that would help.
         left_out: reason → rows of the responses that were not used.
+        pulse_law: amplitude law that fits the pulse map best, "" without one.
     """
 
     models: tuple[ModelFit, ...]
@@ -96,6 +97,7 @@ class FitResult:
     stuck: NDArray[np.int8]
     warnings: tuple[str, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
+    pulse_law: str = ""
 
     @property
     def best(self) -> ModelFit:

@@ -102,6 +102,9 @@ def begin(
         for up, at in ((True, kernels.N_PLAIN), (False, kernels.N_PLAIN + n_nodes)):
             if (chains.up == up).any():
                 shared += range(at, at + n_nodes)
+    if devices.size == 1:  # no other device to differ from
+        shared = [*columns.tolist(), *shared]
+        columns, order = columns[:0], order[:0]
     known: Floats | None = None
     precision: Floats | None = None
     if noise.precision is not None:
