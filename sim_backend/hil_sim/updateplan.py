@@ -30,6 +30,7 @@ class UpdatePlan:
         period_ns: of a step.
         up: the direction of the pulses.
         table: what a pulse does to each device, None where none does anything.
+        all_pulsed: every device of the table is pulsed.
     """
 
     highest_v: float
@@ -38,6 +39,7 @@ class UpdatePlan:
     period_ns: int
     up: bool
     table: NDArray[np.float64] | None
+    all_pulsed: bool
     draws: tuple[Any, ...]
 
     def run(self, array: SimArray, block: PulseBlock) -> None:
@@ -45,6 +47,7 @@ class UpdatePlan:
         if self.table is not None:
             crossings.pulse_crossings(
                 block.selected, array.read_rows, array.col_lines, self.up, self.table,
+                self.all_pulsed,
                 array.population.law, array.g, array.ordinal, array.key, array.work[1], self.draws,
             )  # fmt: skip
         array.clock_ns += self.period_ns * block.n_steps
@@ -97,11 +100,14 @@ def plan_updates(array: SimArray, template: BlockTemplate) -> UpdatePlan | None:
     table = None
     if may_write(max(seen[0][0], 0.0), min(seen[0][0], 0.0), tau, law):
         table = array.pulse_table(v, float(tau))
+    all_pulsed = table is not None and bool(
+        (table[..., crossings.T_MAX] >= table[..., crossings.T_MIN]).all()
+    )
     period_ns = pulse_period_ns(
         width_s, float(base.rise_s[0]), float(base.fall_s[0]), float(base.gap_s[0]),
         array.step_overhead_s,
     )  # fmt: skip
     return UpdatePlan(
         max(voltage * polarity for voltage, _ in seen), array.version, array.step_overhead_s,
-        int(period_ns), v > 0.0, table, philox.new_draws(),
+        int(period_ns), v > 0.0, table, all_pulsed, philox.new_draws(),
     )  # fmt: skip

@@ -34,6 +34,23 @@ def random_block(
     return update.block(polarity, rows, (cols, update.col_lines(np.arange(9))))
 
 
+def test_whole_rows_are_pulsed_as_their_devices_one_by_one_would_be():
+    update = CoincidenceUpdate(GEOMETRY, operating_point(), ROWS)
+    every = np.ones((2, 4), np.bool_), (np.ones((2, 9), np.bool_), update.col_lines(np.arange(9)))
+    blocks = [update.block(polarity, *every) for polarity in (1, -1)]
+    with (
+        SimBackend(GEOMETRY, "nonlinear", seed=5, g0=5e-5) as one,
+        SimBackend(GEOMETRY, "nonlinear", seed=5, g0=5e-5) as other,
+    ):
+        for _ in range(60):  # up to the bounds and back
+            for block in blocks:
+                assert block is not None
+                one.run_block(block)
+                other.run_block(dataclasses.replace(block, template=None, switched=False))
+            assert np.array_equal(one.array.g, other.array.g)
+        assert np.array_equal(one.array.ordinal, other.array.ordinal)
+
+
 @pytest.mark.parametrize("inhibit", ["v/2", "v/3"])
 def test_a_planned_update_gives_the_same_conductances_as_its_steps(inhibit):
     update = CoincidenceUpdate(GEOMETRY, operating_point(inhibit), ROWS)

@@ -56,12 +56,13 @@ def pulse_table(v: float, tau: float, up: bool, laws: Any, params: Any, table: A
 
 @njit(cache=True, nogil=True)
 def pulse_crossings(
-    selected: Any, row_lines: Any, col_lines: Any, up: bool, table: Any, laws: Any, g: Any,
-    ordinal: Any, key: Any, ints: Any, draws: Any,
+    selected: Any, row_lines: Any, col_lines: Any, up: bool, table: Any, all_pulsed: bool,
+    laws: Any, g: Any, ordinal: Any, key: Any, ints: Any, draws: Any,
 ) -> None:  # fmt: skip
     """Pulse every device whose row and column are selected, step after step.
 
-    ``ints`` and ``draws`` are scratch, of ``steps.workspace`` and ``philox.new_draws``.
+    ``all_pulsed``: the pulse is strong enough for every device of ``table``. ``ints`` and ``draws``
+    are scratch, of ``steps.workspace`` and ``philox.new_draws``.
     """
     law = laws[0]
     n_cols = g.shape[1]
@@ -82,13 +83,21 @@ def pulse_crossings(
         for j in range(col_lines.size):
             cols[n_on_cols] = j
             n_on_cols += selected[s, col_lines[j]]
+        if all_pulsed and n_on_cols == n_cols:
+            for a in range(n_on_rows):
+                row = rows[a]
+                for start in range(0, n_cols, BATCH):
+                    part = slice(start, min(start + BATCH, n_cols))
+                    _pulse_row(row, start, table[row, part], g[row, part], ordinal[row, part], up,
+                               spread, law.noisy, key, draws)  # fmt: skip
+            continue
         count = 0
         for a in range(n_on_rows):
             row = rows[a]
             first = row * n_cols
             for b in range(n_on_cols):
                 k = first + cols[b]
-                if flat_table[k, T_MAX] < flat_table[k, T_MIN]:
+                if not all_pulsed and flat_table[k, T_MAX] < flat_table[k, T_MIN]:
                     continue
                 at[count] = k
                 counters[0, count], counters[1, count] = np.uint64(cols[b]), np.uint64(row)
@@ -116,3 +125,29 @@ def _pulse(
         change = table[k, T_A] - table[k, T_B] * (here - low if up else high - here)
         change *= 1.0 + spread * z[n]
         g[k] = bounded(here + change if up else here - change, here, low, high)
+
+
+@njit(cache=True)
+def _pulse_row(
+    row: int, first: int, table: Any, g: Any, ordinal: Any, up: bool, spread: float, noisy: bool,
+    key: Any, draws: Any,
+) -> None:  # fmt: skip
+    """Pulse adjoining devices of a row; the same numbers as :func:`_pulse`, without a list."""
+    counters, z, count = draws[0], draws[2][: g.size], g.size
+    if noisy:
+        col, of_row, of_ordinal = counters[0, :count], counters[1, :count], counters[2, :count]
+        for n in range(count):
+            col[n], of_row[n] = np.uint64(first + n), np.uint64(row)
+        for n in range(count):
+            of_ordinal[n] = np.uint64(ordinal[n])
+        draw_normals(key, count, draws)
+    for n in range(count):
+        ordinal[n] += np.uint32(1)
+    for n in range(count):
+        low, high, here = table[n, T_MIN], table[n, T_MAX], g[n]
+        change = table[n, T_A] - table[n, T_B] * (here - low if up else high - here)
+        change *= 1.0 + spread * z[n]
+        value = here + change if up else here - change
+        least, most = (here if here < low else low), (here if here > high else high)
+        value = least if value < least else value
+        g[n] = most if value > most else value
