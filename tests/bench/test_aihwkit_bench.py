@@ -37,6 +37,7 @@ def one_pulse_config() -> Any:
     config = SingleRPUConfig(device=ExpStepDevice())
     config.update.desired_bl = 1
     config.update.update_bl_management = config.update.update_management = False
+    config.mapping.max_input_size = config.mapping.max_output_size = 0  # one array per layer
     return config
 
 
@@ -88,7 +89,10 @@ def test_the_update_of_784_by_200_devices_beside_aihwkit(torch, show):
     layer = AnalogLinear(784, 200, False, rpu_config=one_pulse_config())
     tile = next(layer.analog_tiles())
     x, d = torch.ones(1, 784), torch.ones(1, 200)
+    tile.set_learning_rate(1.0)  # every probability is cut to 1: one pulse per device
+    before = tile.get_weights()[0].clone()
     tile.update(x, d)
+    assert (tile.get_weights()[0] != before).float().mean() > 0.99
     theirs_s = cpu_s(lambda: [tile.update(x, d) for _ in range(UPDATES)])[0] / UPDATES
     geometry, rows = ArrayGeometry(784, 200), np.arange(784)
     op = OperatingPoint(potentiate_v=2.0, write_s=1e-6, gap_s=1e-6)
