@@ -36,12 +36,12 @@ coding = "amplitude"
 name = "board"
 driver = "arc-one"
 resource = "/dev/ttyACM0"
-settings = {{ timeout = "0.3 s", write_delay = "0.5 ms"{settings} }}
+settings = {{ timeout = "{timeout}", write_delay = "0.5 ms"{settings} }}
 """
 
 
-def text_of(rows=4, cols=4, device=SLOW, settings=""):
-    return TEXT.format(rows=rows, cols=cols, device=device, settings=settings)
+def text_of(rows=4, cols=4, device=SLOW, settings="", timeout="5 s"):
+    return TEXT.format(rows=rows, cols=cols, device=device, settings=settings, timeout=timeout)
 
 
 def station_of(text) -> Station:

@@ -26,7 +26,7 @@ class TestArcOne(BackendContract):
                 assert board.dropped == 0
 
     def make(self, limits=None):
-        text = text_of()
+        text = text_of(timeout="1 s")
         backend, _, board = self.stack.enter_context(on_bench(text, limits=limits))
         self.boards[id(backend)] = board
         return backend, station_of(text).drive.operating_point()

@@ -6,13 +6,19 @@ import threading
 
 import numpy as np
 import pytest
-from arc_bench import on_bench, station_of, text_of
+from arc_bench import on_bench, station_of
+from arc_bench import text_of as any_text_of
 
 from hil.errors import BackendError, BackendUnavailable, LinkError, LinkTimeout, ReadbackError
 from hil.measurement import Status
 from hil.phases.reading import read_rows
 from hil.program import Phase
 from hil.testing import programs
+
+
+def text_of():
+    """Return a station whose answers are waited for no longer than a loaded computer takes."""
+    return any_text_of(timeout="0.5 s")
 
 
 @pytest.fixture
@@ -97,7 +103,7 @@ def test_wherever_a_byte_of_a_pulse_is_lost_at_most_one_pulse_is_given(op):
     command = b"3\n1\n2\n1.5\n0.0002\n"
     unnoticed = []
     with on_bench(text_of()) as (board, _, emulated), board:
-        board.settings = board.settings.model_copy(update={"timeout": 0.05})
+        board.settings = board.settings.model_copy(update={"timeout": 0.2})
         board.run_block(pulse(board, op, row=1, col=0, repeat=40))
         for k in range(len(command)):
             board.close()

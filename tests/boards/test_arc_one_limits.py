@@ -273,7 +273,7 @@ def test_commands_are_half_a_millisecond_apart_at_the_least(op, monkeypatch):
 
 
 def test_a_board_that_loses_commands_is_not_opened():
-    with on_bench(text_of(), drop_faster_s=0.05) as (board, _, emulated):
+    with on_bench(text_of(timeout="0.3 s"), drop_faster_s=2.0) as (board, _, emulated):
         with pytest.raises(LinkTimeout, match="0 of 4 bytes came"):
             board.open()
         assert emulated.dropped > 0
