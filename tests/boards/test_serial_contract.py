@@ -64,3 +64,24 @@ class TestWidthsPerLine(TestSerialBoard):
 
 class TestBoardThatSensesOneLineAtATime(TestSerialBoard):
     can = 0x0409
+
+
+class TestFirmware(TestSerialBoard):
+    """The reference firmware in C in place of the emulator, on the same simulated array."""
+
+    @pytest.fixture(autouse=True)
+    def _firmware(self, firmware, monkeypatch):
+        pytest.importorskip("pty", reason="needs a POSIX system")
+        from test_firmware_twin import OnFirmware
+
+        monkeypatch.setattr(OnFirmware, "program", firmware)
+        monkeypatch.setattr("hil_sim.virtual_bench.bench.personality_class", lambda _: OnFirmware)
+        yield
+        for bench in self.benches.values():
+            bench.instruments["board"].firmware.close()
+
+    def break_midway(self, backend):
+        return False  # its pulses take no time
+
+    def outputs_on(self, backend):
+        return self.benches[id(backend)].instruments["board"].firmware.outputs_on

@@ -196,3 +196,14 @@ def test_a_block_larger_than_the_boards_memory_is_run_in_parts():
     np.testing.assert_allclose(found.current_a, expected.current_a, atol=CURRENT_STEP_A / 2)
     starts = found.t_ns[found.line == found.line[0]]
     assert (np.diff(starts) > 0).all()
+
+
+def test_a_board_behind_a_socket_is_the_same_board():
+    station = station_of(text_of())
+    op, found = station.drive.operating_point(), []
+    for transport in ("pty", "socket"):
+        with on_bench(station, seed=9, board={"transport": transport}) as (board, bench), board:
+            assert bench.resources["board"].startswith("socket://") == (transport == "socket")
+            (readings,) = board.run(list(read_blocks(board, op)))
+            found.append(readings.current_a)
+    np.testing.assert_array_equal(*found)
