@@ -19,26 +19,14 @@ from hil_sim.models.text import device_toml
 
 from hil.config.toml_file import validate
 from hil.errors import ConfigError, FitError
-from hil.fit.fit_table import as_text, fit_table, quantities, quantity, rounded
+from hil.fit.fit_table import as_text, fit_table, identified, quantities, quantity, rounded
 from hil.fit.lookup import LEVELS, MeasuredTable, Tables
 from hil.fit.measured import BRANCHES, DEPRESSION, POTENTIATION
+from hil.fit.pulse_table import delivered, drive_table, pulse_table
 from hil.fit.reading import Source
 from hil.fit.result import Estimate, FitResult, ModelFit, StepTable
 
-#: Share of the nominal voltage at which an unknown threshold is put: above V/2, so that a
-#: half-selected device does not move.
-ASSUMED_THRESHOLD: Final = 0.6
 _BASE_TABLES: Final = ("current", "transistor", "erase", "forming")
-_DRIVE: Final = {
-    "read_voltage": ("read_v", "V"), "read_width": ("read_s", "s"),
-    "potentiate_voltage": ("potentiate_v", "V"), "depress_voltage": ("depress_v", "V"),
-    "write_width": ("write_s", "s"), "erase_voltage": ("erase_v", "V"),
-    "erase_width": ("erase_s", "s"), "form_voltage": ("form_v", "V"),
-    "form_width": ("form_s", "s"), "form_compliance": ("form_compliance_a", "A"),
-    "gate_read_voltage": ("gate_read_v", "V"), "gate_write_voltage": ("gate_write_v", "V"),
-    "gate_form_voltage": ("gate_form_v", "V"), "rise": ("rise_s", "s"), "fall": ("fall_s", "s"),
-    "gap": ("gap_s", "s"), "compliance": ("compliance_a", "A"),
-}  # fmt: skip
 _SHAPES: Final = {"exponential": "nu", "querlioz": "beta", "soft-bounds": "slope"}
 
 
@@ -88,7 +76,7 @@ def fitted_device(
     said = list(warnings)
     base = tomllib.loads(source.device_text) if source.device_text else {}
     kind, branches = _branches(chosen, estimates, tables, said)
-    op = _delivered(source, said)
+    op = delivered(source, said)
     cell = source.cell or str(base.get("cell", "1R"))
     g_min, g_max = _range(estimates, tables if kind == "lookup" else None)
     values: dict[str, Any] = {
@@ -97,9 +85,9 @@ def fitted_device(
         "range": {"g_min": quantity(g_min, "S"), "g_max": quantity(g_max, "S")},
         **branches,
         "variation": _variation(kind, estimates, tables, said),
-        "drive": _drive(op),
+        "drive": drive_table(op),
     }  # fmt: skip
-    values["pulse"] = _pulse(estimates, op, base, source.measured.pulse_maps is not None, said)
+    values["pulse"] = pulse_table(estimates, op, base, result.pulse_law, source.measured, said)
     for table in _BASE_TABLES:
         if table in base and (table == "current" or _belongs(table, cell)):
             values[table] = base[table]
@@ -109,7 +97,7 @@ def fitted_device(
     )
     drift = estimates.get("drift.nu")
     if drift is not None and drift.identifiable and drift.value != 0.0:
-        values["drift"] = _own(estimates, "drift")
+        values["drift"] = identified(estimates, "drift")
     values["provenance"] = _provenance(source, values, base)
     values["fit"] = fit_table(result, chosen, source, estimates, said)
     try:
@@ -117,28 +105,6 @@ def fitted_device(
     except ConfigError as exc:
         raise FitError(f"what was found is no device: {exc}") from exc
     return FittedDevice(device, device_toml(device, notes=_notes(estimates)), said)
-
-
-def _delivered(source: Source, said: list[str]) -> dict[str, Any]:
-    """Return the operating point with the pulses that were delivered: a protocol may have its own.
-
-    They are recorded with seven digits; five are kept.
-    """
-    r, op = source.measured.responses, dict(source.operating_point)
-    widths = []
-    for sign, name in ((1, "potentiate_v"), (-1, "depress_v")):
-        own = (r.polarity == sign) & r.good
-        if own.any():
-            op[name] = float(f"{np.median(r.amplitude_v[own]):.5g}")
-            widths.append(float(f"{np.median(r.width_s[own]):.5g}"))
-    if widths:
-        op["write_s"] = widths[0]
-    if len(set(widths)) > 1:
-        said.append(
-            f"pulses of both polarities differ in width, {widths[0]:g} s and {widths[1]:g} s; "
-            "a device file has one: the first"
-        )
-    return op
 
 
 def _range(estimates: Mapping[str, Estimate], tables: Tables | None) -> tuple[float, float]:
@@ -226,7 +192,7 @@ def _variation(
     How much of the spread between devices is one parameter's or another's is often not told: then
     that of the steps, straight from the data, stands for all of it.
     """
-    out = _own(estimates, "variation")
+    out = identified(estimates, "variation")
     out = {name: value for name, value in out.items() if name in VariationTable.model_fields}
     if "stuck_value" not in out or not out.get("stuck_at_value"):
         out.pop("stuck_value", None)
@@ -259,74 +225,6 @@ def _larger(estimates: Mapping[str, Estimate]) -> str:
     step = 1.0 / max(float(np.mean(states)), 1.0) if states else 0.01
     multiplied = estimates["variation.step_c2c"].value * step
     return "step_c2c" if multiplied >= estimates["variation.range_c2c"].value else "range_c2c"
-
-
-def _own(estimates: Mapping[str, Estimate], table: str) -> dict[str, Any]:
-    """Return the identifiable values of one table of the file."""
-    out: dict[str, Any] = {}
-    for name, estimate in estimates.items():
-        if name.startswith(f"{table}.") and estimate.identifiable and math.isfinite(estimate.value):
-            out[name.split(".", 1)[1]] = as_text(name, estimate.value)
-    return out
-
-
-def _pulse(
-    estimates: Mapping[str, Estimate], op: Mapping[str, Any], base: Mapping[str, Any],
-    mapped: bool, said: list[str],
-) -> dict[str, Any]:  # fmt: skip
-    out: dict[str, Any] = {
-        "potentiate_voltage": quantity(op["potentiate_v"], "V"),
-        "depress_voltage": quantity(op["depress_v"], "V"),
-        "width": quantity(op["write_s"], "s"),
-    }
-    fitted = _own(estimates, "pulse")
-    if "potentiate_threshold" in fitted or "depress_threshold" in fitted:
-        for name, sign in (("potentiate_threshold", "potentiate_v"),
-                           ("depress_threshold", "depress_v")):  # fmt: skip
-            fitted.setdefault(name, quantity(ASSUMED_THRESHOLD * op[sign], "V"))
-        return {**out, "law": "power", **fitted}
-    missing = "the pulse maps do not tell them" if mapped else "a run of pulse-map would tell"
-    known = base.get("pulse")
-    if isinstance(known, dict) and _same_pulse(known, op):
-        rest = {k: v for k, v in known.items() if k not in out}
-        said.append(f"thresholds and the sensitivity to amplitude and width are those of the "
-                    f"station's device file; {missing}")  # fmt: skip
-        return {**out, **rest, **fitted}
-    said.append(
-        f"no run tells thresholds: {ASSUMED_THRESHOLD:g} of the pulse voltages is assumed, so that "
-        f"half-selected devices do not move; {missing}"
-    )
-    return {
-        **out, "law": "power",
-        "potentiate_threshold": quantity(ASSUMED_THRESHOLD * op["potentiate_v"], "V"),
-        "depress_threshold": quantity(ASSUMED_THRESHOLD * op["depress_v"], "V"), **fitted,
-    }  # fmt: skip
-
-
-def _same_pulse(pulse: Mapping[str, Any], op: Mapping[str, Any]) -> bool:
-    from hil.units import parse_quantity
-
-    return all(
-        math.isclose(parse_quantity(pulse[name], dimension), op[field], rel_tol=1e-3)
-        for name, dimension, field in (
-            ("potentiate_voltage", "voltage", "potentiate_v"),
-            ("depress_voltage", "voltage", "depress_v"),
-            ("width", "time", "write_s"),
-        )
-        if name in pulse
-    )
-
-
-def _drive(op: Mapping[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for name, (given, unit) in _DRIVE.items():
-        value = op.get(given)
-        if isinstance(value, int | float) and math.isfinite(value) and value != 0.0:
-            out[name] = quantity(float(value), unit)
-    for name in ("inhibit", "coding", "count_levels"):
-        if name in op:
-            out[name] = op[name]
-    return out
 
 
 def _notes(estimates: Mapping[str, Estimate]) -> dict[str, str]:

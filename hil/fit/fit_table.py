@@ -41,6 +41,15 @@ def as_text(name: str, value: float, digits: int = _DIGITS) -> Any:
     return float(f"{value:.{digits}g}") if unit is None else quantity(value, unit, digits)
 
 
+def identified(estimates: Mapping[str, Estimate], table: str) -> dict[str, Any]:
+    """Return the identifiable values of one table of the file."""
+    out: dict[str, Any] = {}
+    for name, estimate in estimates.items():
+        if name.startswith(f"{table}.") and estimate.identifiable and math.isfinite(estimate.value):
+            out[name.split(".", 1)[1]] = as_text(name, estimate.value)
+    return out
+
+
 def fit_table(
     result: FitResult, chosen: ModelFit, source: Source, estimates: Mapping[str, Estimate],
     said: list[str],
