@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -88,6 +89,19 @@ def import_device(
         if isinstance(exc, ConfigError):
             raise
         raise ConfigError(f"makes no device: {exc}", path=where) from exc
+
+
+def checked(made: Exported, to: str) -> str | None:
+    """Return who has loaded an export, None where the other simulator is not installed.
+
+    Raises:
+        ConfigError: it refuses the file.
+    """
+    if to != "aihwkit" or importlib.util.find_spec("aihwkit") is None:
+        return None
+    from hil.interchange.aihwkit_check import load
+
+    return load(made.files[""])
 
 
 def write_files(made: Exported, path: Path, *, force: bool = False) -> list[Path]:

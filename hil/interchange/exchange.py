@@ -10,6 +10,7 @@ from hil_sim.models.device import Device
 from hil_sim.models.text import device_toml
 
 from hil.config.quantities import Table
+from hil.config.toml_file import validate
 from hil.interchange.steps import Response
 
 
@@ -99,7 +100,7 @@ def build_device(
         tables: fields (SI floats or text) of other tables that the file says.
 
     Raises:
-        ValueError: the parts do not make a device.
+        ConfigError: the parts do not make a device.
     """
     given = tables or {}
     values = like.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -116,8 +117,6 @@ def build_device(
         values["range"] = {"g_min": f"{g_range[0]:.12g} S", "g_max": f"{g_range[1]:.12g} S"}
         for field in ("g_min", "g_max"):  # the window follows the range
             values["drive"].pop(field, None)
-        if like.forming is not None:
-            values["forming"]["formed"] = True
     for table, fields in given.items():
         values[table] = {**values.get(table, {}), **fields}
     kept = ["cell", *(["[range]"] if g_range is None else [])]
@@ -126,7 +125,7 @@ def build_device(
             said = given.get(table, {})
             kept.append(f"[{table}]" + (f" but {', '.join(said)}" if said else ""))
     assumed.append(f"from {like.name}: {', '.join(kept)}")
-    return Device.model_validate(values), assumed
+    return validate(values, Device, path=None), assumed
 
 
 def _plain(table: Table) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from hil.errors import ConfigError
 from hil.interchange.aihwkit import export, import_
 from hil.interchange.aihwkit_steps import CLASSES, PIECES, completed, range_steps
 from hil.interchange.aihwkit_text import read_config
+from hil.interchange.converting import checked
+from hil.interchange.exchange import Exported
 from hil.interchange.steps import step
 
 CLASS_OF = {
@@ -271,7 +273,9 @@ def test_aihwkit_loads_the_exports_and_its_pulses_do_what_ours_do(aihwkit_python
             steps.append(clean)
     script = tmp_path / "pulses.py"
     script.write_text(PULSES, encoding="utf-8")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment = dict(os.environ)
+    if aihwkit_python != sys.executable:
+        environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         [aihwkit_python, str(script), *files], cwd=tmp_path, env=environment, timeout=240,
         capture_output=True, text=True, check=False,
@@ -286,6 +290,19 @@ def test_aihwkit_loads_the_exports_and_its_pulses_do_what_ours_do(aihwkit_python
                 want.append(min(max(moved, 0.0), 1.0))
             near = 2e-6 if clean.model not in ("querlioz", "lookup") else 3e-3
             assert u == pytest.approx(np.array(want), abs=near), file
+
+
+def test_an_export_is_loaded_by_aihwkit_before_it_is_written():
+    if importlib.util.find_spec("aihwkit") is None:
+        assert checked(export(device()), "aihwkit") is None
+        pytest.skip("aihwkit is not installed in this interpreter")
+    for model in MODELS:
+        for syntax in ("python", "json"):
+            made = export(device(model, read_noise_siemens="1 nS"), syntax)
+            assert checked(made, "aihwkit").startswith("aihwkit ")
+    wrong = made.files[""].replace("piecewise_up", "piecewise_sideways")
+    with pytest.raises(ConfigError, match=r"refuses|parameter"):
+        checked(Exported({"": wrong}, "", [], []), "aihwkit")
 
 
 def _without_noise(text: str, syntax: str) -> str:

@@ -34,24 +34,29 @@ def export(
 ) -> None:
     """Write a device for another simulator.
 
-    aihwkit gets an rpu_config as Python text, or as JSON where the file's name ends in .json;
-    NeuroSim its values; CrossSim its look-up tables, or set.csv and reset.csv. What the format
-    cannot hold is printed and stands in the file's comment."""
-    from hil.interchange.converting import export_device, write_files
+    aihwkit gets an rpu_config as Python text, or as JSON where the file's name ends in .json, and
+    loads it first where it is installed. NeuroSim gets its values, CrossSim its look-up tables, or
+    set.csv and reset.csv. What the format cannot hold is printed and stands in the file's
+    comment."""
+    from hil.interchange.converting import checked, export_device, write_files
 
     output = Output(as_json)
     made = export_device(
         device, to, class_name=class_name, as_json=to == "aihwkit" and path.suffix == ".json"
     )
+    loaded_by = checked(made, to)
     written = write_files(made, path, force=force)
     output.say(f"device: {device}, as {to}: {made.kind}")
     for file in written:
         output.say(f"written: {file}")
+    if loaded_by is not None:
+        output.say(f"checked: {loaded_by} loads it")
     _say(output, {"not held": made.not_held, "approximate": made.approximate})
     output.result(
         {
             "device": device, "format": to, "kind": made.kind, "files": written,
             "not_held": list(made.not_held), "approximate": list(made.approximate),
+            "checked": loaded_by,
         }
     )  # fmt: skip
 
