@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -39,7 +40,8 @@ def fit_devices(
     """Fit ``models`` to the responses and everything else that was measured.
 
     In an array of more than :data:`COMPARED` devices the models are compared on that many, and the
-    best is fitted to all; ``n_transitions`` of a fit says how much it saw.
+    best is fitted to all: its parameters are those of all devices, the criteria of all models those
+    of the comparison, and ``n_transitions`` says how much was compared.
 
     Args:
         measured: responses and, where they were taken, reads at rest, pulse maps and retention.
@@ -79,7 +81,15 @@ def fit_devices(
     compared = setting_of(sample, rails)
     tried = sorted((fit_model(name, compared) for name in models), key=lambda one: one.fit.aic)
     if sample.size < devices.size:
-        tried[0] = fit_model(tried[0].fit.model, setting_of(devices, rails), tried[0])
+        first = tried[0].fit
+        again = fit_model(first.model, setting_of(devices, rails), tried[0])
+        # Criteria compare models: they stay those of the devices that all models were fitted to.
+        tried[0] = again._replace(
+            fit=replace(
+                again.fit, n_parameters=first.n_parameters, n_transitions=first.n_transitions,
+                log_likelihood=first.log_likelihood, aic=first.aic, bic=first.bic,
+            )
+        )  # fmt: skip
     fits = [one.fit for one in tried]
     common = {
         name: fits[0].parameters[name]
