@@ -25,7 +25,7 @@ from hil.config.quantities import (
     VoltRange,
     ordered,
 )  # fmt: skip
-from hil.config.toml_file import read_text, validate_text
+from hil.config.toml_file import load_file
 from hil.errors import ConfigError, GeometryError
 from hil.geometry import CELL_KINDS, ArrayGeometry
 from hil.limits import SafetyLimits
@@ -344,6 +344,4 @@ def load_station(path: str | Path) -> Station:
     Raises:
         ConfigError: with file, line and field.
     """
-    path = Path(path)
-    station = validate_text(read_text(path), Station, path)
-    return station.model_copy(update={"path": path})
+    return load_file(path, Station)

@@ -151,6 +151,16 @@ def validate_text(
     return validate(parse_text(text, path, error), model, path=path, text=text, error=error)
 
 
+def load_file(path: str | Path, model: type[Model]) -> Model:
+    """Load a TOML file into a model that keeps where it came from in its field ``path``.
+
+    Raises:
+        ConfigError: with file, line and field.
+    """
+    path = Path(path)
+    return validate_text(read_text(path), model, path).model_copy(update={"path": path})
+
+
 def parse_text(
     text: str, path: str | Path | None = None, error: type[ConfigError] = ConfigError
 ) -> dict[str, Any]:

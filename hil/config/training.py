@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from hil.config.quantities import Count, Index, Second, Table
 from hil.config.rule import Positive, RuleTable
-from hil.config.toml_file import read_text, validate_text
+from hil.config.toml_file import load_file
 from hil.pairs import PairKind
 
 #: A share strictly between 0 and 1.
@@ -244,9 +244,7 @@ def load_training(path: str | Path) -> Training:
     Raises:
         ConfigError: with file, line and field.
     """
-    path = Path(path)
-    training = validate_text(read_text(path), Training, path)
-    return training.model_copy(update={"path": path})
+    return load_file(path, Training)
 
 
 #: A commented training file to start from.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hil.config.quantities import Count, Index, Table
-from hil.config.toml_file import read_text, validate_text
+from hil.config.toml_file import load_file
 from hil.study.fields import fields_of
 
 #: Most points of one study; a larger one is a mistake in a grid.
@@ -149,6 +149,4 @@ def load_study(path: str | Path) -> Study:
     Raises:
         ConfigError: with file, line and field.
     """
-    path = Path(path)
-    study = validate_text(read_text(path), Study, path)
-    return study.model_copy(update={"path": path})
+    return load_file(path, Study)
