@@ -9,16 +9,15 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-import zlib
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 from hil.errors import BackendError, InstrumentError, LinkError, LinkTimeout
 from hil_drivers.serial_board import frames, messages
+from hil_drivers.serial_board.feeding import Feeder
 from hil_drivers.serial_board.frames import ERROR, PART, REPLY, Frame, FrameError
 from hil_drivers.serial_board.messages import BoardStatus, Code, Hello, Op
+from hil_drivers.serial_board.streams import Sink
 from hil_drivers.transport.serialport import SerialPort
 
 _LARGEST: Final = 8192 + 64 + 8192 // 254  #: a coded frame of the largest payload, and a little
@@ -42,19 +41,6 @@ class SessionEnded(LinkError):
     """The board knows nothing of the session; ``after_resend`` when an earlier try may have run."""
 
     after_resend = True
-
-
-class Sink(Protocol):
-    """What takes the data frames of a stream."""
-
-    def begin(self) -> None:
-        """Begin, or begin again."""
-
-    def take(self, payload: bytes) -> None:
-        """Take a data frame; what does not fit is left out."""
-
-    def whole(self, reply: bytes) -> bool:
-        """Return whether all that the reply at the end tells of was taken."""
 
 
 class BoardLink:
@@ -81,7 +67,7 @@ class BoardLink:
         self._frames: deque[bytes] = deque()
         self._sending, self._using = threading.Lock(), threading.RLock()
         self._was_made_safe = threading.Event()
-        self._feeder: _Feeder | None = None
+        self._feeder: Feeder | None = None
 
     @property
     def address(self) -> str:
@@ -307,7 +293,7 @@ class BoardLink:
     def feed_every(self, period_s: float) -> None:
         """Keep the board's watchdog fed until :meth:`stop_feeding`."""
         self.stop_feeding()
-        self._feeder = _Feeder(self._feed, period_s)
+        self._feeder = Feeder(self._feed, period_s)
 
     def stop_feeding(self) -> None:
         """Let the watchdog run out."""
@@ -365,60 +351,3 @@ class BoardLink:
                                     self.address)  # fmt: skip
                 raise _NotUnderstood
         return frame
-
-
-class _Feeder:
-    """A thread that calls ``feed`` at a period until it is stopped or the link fails."""
-
-    def __init__(self, feed: Callable[[], None], period_s: float) -> None:
-        self._feed, self._period_s = feed, period_s
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="board-watchdog", daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        with suppress(LinkError):  # whoever waits for a reply will say so
-            while not self._stopped.wait(self._period_s):
-                self._feed()
-
-    def stop(self) -> None:
-        """Stop; returns at once."""
-        self._stopped.set()
-
-
-class Records:
-    """Gathers the records of a FETCH."""
-
-    def __init__(self, kind: int, first: int) -> None:
-        self._size = messages.RECORDS[kind].itemsize
-        self._first = first
-        self.taken = bytearray()
-
-    def begin(self) -> None:
-        """Begin, or begin again."""
-        self.taken.clear()
-
-    def take(self, payload: bytes) -> None:
-        """Take the records that come next."""
-        head = messages.FETCH_PART
-        if len(payload) < head.size:
-            return
-        first, count = head.unpack_from(payload)
-        at = self._first + len(self.taken) // self._size
-        if first == at and len(payload) - head.size == count * self._size:
-            self.taken += memoryview(payload)[head.size :]
-
-    def whole(self, reply: bytes) -> bool:
-        """Return whether these are the records that the board sent."""
-        return whole(reply, self.taken, len(self.taken) // self._size)
-
-
-def whole(reply: bytes, records: bytes | bytearray, count: int) -> bool:
-    """Return whether ``count`` records are those that a stream's reply tells of."""
-    head = messages.STREAMED
-    return len(reply) >= head.size and head.unpack_from(reply) == (count, zlib.crc32(records))
-
-
-def status_of(reply: bytes, address: str) -> BoardStatus:
-    """Return the status at the end of a stream's reply."""
-    return BoardStatus.of(reply[messages.STREAMED.size :], address)

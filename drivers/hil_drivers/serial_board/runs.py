@@ -13,15 +13,10 @@ from numpy.typing import NDArray
 from hil.errors import InstrumentError, LinkError, ReadbackError
 from hil.measurement import Status
 from hil_drivers.serial_board import messages
-from hil_drivers.serial_board.link import (
-    BoardLink,
-    Records,
-    SessionEnded,
-    status_of,
-    whole,
-)
-from hil_drivers.serial_board.messages import CELL, READING, BoardStatus, Hello, Op, State
+from hil_drivers.serial_board.link import BoardLink, SessionEnded
+from hil_drivers.serial_board.messages import READING, BoardStatus, Hello, Op, State
 from hil_drivers.serial_board.plan import Part, Plan, Planner
+from hil_drivers.serial_board.streams import Cells, Records, status_of
 
 #: Records of one FETCH: after damage so many are sent again.
 _AT_ONCE: Final = 8192
@@ -182,7 +177,7 @@ class Runner:
     def _read_matrix(self, part: Part) -> tuple[BoardStatus, NDArray[np.void]]:
         check = messages.CHECK.pack(zlib.crc32(part.matrix))
         _, n_rows, first_col, n_cols, *_ = messages.MATRIX.unpack(part.matrix)
-        cells = _Cells(messages.MATRIX.unpack(part.matrix)[0], n_rows, first_col, n_cols)
+        cells = Cells(messages.MATRIX.unpack(part.matrix)[0], n_rows, first_col, n_cols)
         self._run_number = self.link.next_number
         reply = self.link.stream(Op.READ_MATRIX, part.matrix + check, cells, part.duration / 1e9)
         status = status_of(reply, self.link.address)
@@ -219,59 +214,6 @@ class Runner:
             except LinkError:
                 raw = b""
         return np.frombuffer(raw, READING)
-
-
-class _Cells:
-    """Gathers the data frames of a READ_MATRIX."""
-
-    def __init__(self, first_row: int, n_rows: int, first_col: int, n_cols: int) -> None:
-        self._first_row, self._n_rows = first_row, n_rows
-        self._first_col, self._n_cols = first_col, n_cols
-        self.raw = bytearray()
-        self.count = 0
-        self._heads: list[tuple[int, int, int]] = []  # cells, width, start of every frame
-
-    def begin(self) -> None:
-        """Begin, or begin again."""
-        self.raw.clear()
-        self._heads.clear()
-        self.count = 0
-
-    def take(self, payload: bytes) -> None:
-        """Take the cells that come next."""
-        head = messages.MATRIX_PART
-        if len(payload) < head.size:
-            return
-        row, col, count, width, t, _ = head.unpack_from(payload)
-        due_row, due_col = divmod(self.count, self._n_cols)
-        due = (self._first_row + due_row, self._first_col + due_col)
-        body = memoryview(payload)[head.size :]
-        if (
-            (row, col) == due and count <= self._n_cols - due_col
-            and len(body) == count * CELL.itemsize
-        ):  # fmt: skip
-            self.raw += body
-            self._heads.append((count, width, t))
-            self.count += count
-
-    def whole(self, reply: bytes) -> bool:
-        """Return whether these are the cells that the board sent."""
-        return whole(reply, self.raw, self.count)
-
-    def readings(self, n_rows: int) -> NDArray[np.void]:
-        """Return the cells as readings; ``n_rows`` of the board precede its columns."""
-        cells = np.frombuffer(self.raw, CELL)
-        out = np.zeros(cells.size, READING)
-        out["current"], out["range"], out["status"] = (
-            cells["current"],
-            cells["range"],
-            cells["status"],
-        )
-        counts = [count for count, _, _ in self._heads]
-        out["width"] = np.repeat([width for _, width, _ in self._heads], counts)
-        out["t"] = np.repeat([t for _, _, t in self._heads], counts)
-        out["line"] = n_rows + self._first_col + np.arange(cells.size) % self._n_cols
-        return out
 
 
 def _changed(old: bytes, new: bytes) -> tuple[int, int]:
