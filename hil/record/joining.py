@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
@@ -49,4 +50,6 @@ def _block_of(value: float, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def constant(value: float, dtype: np.dtype[Any], n: int) -> NDArray[Any]:
     """Return ``n`` times ``value``, read-only and mostly without making it anew."""
+    if math.isnan(value):
+        value = math.nan  # the one that is cached: another NaN is not equal to it
     return _block_of(value, dtype)[:n] if n <= _CACHED_ROWS else np.full(n, value, dtype)
