@@ -15,7 +15,7 @@ from hil.config.station import load_station
 from hil.control.array import SynapseArray
 from hil.control.calibrating import open_rig
 from hil.datasets.sources import load_digits
-from hil.errors import BackendUnavailable, ConfigError
+from hil.errors import ConfigError
 from hil.pairs import PairMap
 
 torch = pytest.importorskip(
@@ -315,24 +315,6 @@ def test_a_two_layer_network_learns_digits_through_pulses(arrays, epochs, decay,
     accuracy = float(np.mean(found == data.y_test))
     print(f"accuracy {accuracy:.3f}, {hidden.device_pulses + output.device_pulses} device pulses")
     assert accuracy >= least
-
-
-def test_without_torch_the_error_says_what_to_install(monkeypatch):
-    import builtins
-    import sys
-
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name == "torch" or name.startswith("torch."):
-            raise ImportError("No module named 'torch'")
-        return real(name, *args, **kwargs)
-
-    for name in [n for n in sys.modules if n == "hil.torch" or n.startswith("hil.torch.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(BackendUnavailable, match=r"synapse-hil\[torch\]"):
-        import hil.torch  # noqa: F401
 
 
 def test_a_tile_learns_on_a_rig_with_emulated_instruments(tmp_path):
