@@ -270,9 +270,9 @@ class Ledger:
 
     def _loaded(self) -> Any:
         if self._kernels is None:
-            from hil import _kernels
+            from hil import _ledger_kernels
 
-            self._kernels = _kernels
+            self._kernels = _ledger_kernels
         return self._kernels
 
     def carry(self, pulses: NDArray[np.int64]) -> None:
