@@ -188,8 +188,9 @@ def test_unplugging_in_a_train_of_pulses_is_an_error_and_the_board_can_be_opened
         with pytest.raises(LinkError) as caught, board:
             board.run_block(pulse(board, op, repeat=6))
         assert caught.value.address == board.resource
-        assert len(emulated.pulses) <= 3
-        assert board.ledger.device_pulses == 3
+        # The answer to the third may still have come, so that a fourth was sent into the void.
+        assert len(emulated.pulses) <= board.ledger.device_pulses
+        assert board.ledger.device_pulses in (3, 4)
         emulated.faults.before = None
         with board:
             board.run_block(pulse(board, op, repeat=2))

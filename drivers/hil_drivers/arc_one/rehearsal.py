@@ -13,8 +13,8 @@ import numpy as np
 from hil.limits import SafetyLimits
 from hil.measurement import MeasurementBlock
 from hil.program import Phase, PulseBlock
-from hil_drivers.arc_one.backend import BoardChecker, board_capabilities
 from hil_drivers.arc_one.lowering import Job, Kind, Lowering
+from hil_drivers.arc_one.plan import BoardChecker, board_capabilities
 
 
 @dataclass(frozen=True, slots=True, eq=False)
