@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 #: The first block of a kind is kept, the 16th, the 256th, and so on: the course of a training.
 _EVERY: Final = 16
 _MOST: Final = 4
-#: Of blocks with more steps than this, which take long to plan and differ little, one is kept.
-_LONG: Final = 256
+#: Longer blocks take long to plan: one is kept, and so many of its steps are planned.
+_LONG: Final = 96
 
 
 @dataclass
@@ -108,10 +108,10 @@ class RigClock:
             planned_s, steps = 0.0, 0
             for before, block in kind.kept:
                 try:
-                    planned_s += _alone_s(rig, before, block)
+                    planned_s += _alone_s(rig, before, short := _short(block))
                 except LimitError as exc:
                     return RigTime(None, why=f"{Phase(phase).name.lower()}: {exc}")
-                steps += block.n_steps
+                steps += short.n_steps
             seconds = planned_s * (kind.steps / steps if steps else kind.count / len(kind.kept))
             name = Phase(phase).name.lower()
             by_phase[name] = by_phase.get(name, 0.0) + seconds
@@ -149,8 +149,21 @@ def planning_rigs(station: Station, arrays: set[str]) -> dict[str, Backend]:
     return {name: backend for name, backend in made.items() if isinstance(backend, Planning)}
 
 
+def _short(block: PulseBlock) -> PulseBlock:
+    """Return the first steps of a long block, and any other as it is."""
+    if block.n_steps <= _LONG:
+        return block
+    k = slice(_LONG)
+    return PulseBlock(
+        block.phase, block.state[k], block.level_v[k], block.width_s[k], block.rise_s[k],
+        block.fall_s[k], block.gap_s[k], block.compliance_a, block.repeat[k], block.sense[k],
+        block.selected[k], block.sensing, block.target[k],
+    )  # fmt: skip
+
+
 def _alone_s(rig: Planning, before: PulseBlock | None, block: PulseBlock) -> float:
     """Return what ``block`` takes after ``before``, in seconds."""
     if before is None:
         return rig.predicted_s([block])
-    return rig.predicted_s([before, block]) - rig.predicted_s([before])
+    last = _short(before)
+    return rig.predicted_s([last, block]) - rig.predicted_s([last])

@@ -21,7 +21,8 @@ from hil.study.file import Study, load_study
 
 METHODS: Final = ("M1", "M3")
 CURVES, TRAININGS = "curves", "trainings"  #: names of the studies
-#: Learning rates that `--tune` tries.
+#: Learning rates that tuning tries.
+RATE: Final = "training.schedule.eta"
 RATES: Final = (0.05, 0.1, 0.2, 0.4)
 #: Pulses of a curve where the device file does not say how many states there are, and at most.
 _PULSES, _MOST_PULSES = 100, 512
@@ -40,7 +41,8 @@ class Wishes:
         hidden, epochs: of the network and its training; None = the usual.
         seeds: devices and weights; as many as there are.
         devices: simulated devices whose curves are drawn.
-        tune: choose every method's learning rate on a validation part first.
+        tune: choose every method's learning rate on a validation part first, by trainings of half
+            as many epochs.
     """
 
     device: str
@@ -51,7 +53,7 @@ class Wishes:
     epochs: int | None = None
     seeds: tuple[int, ...] = (1, 2, 3)
     devices: int = 256
-    tune: bool = False
+    tune: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def write_inputs(wishes: Wishes, folder: Path) -> Inputs:
     learning = training.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude_unset=True
     )
-    studies = _studies(wishes)
+    studies = _studies(wishes, training)
     files = {
         "device.toml": text, "station.toml": tomli_w.dumps(station),
         "training.toml": tomli_w.dumps(learning), "curves-station.toml": tomli_w.dumps(array),
@@ -223,7 +225,7 @@ def _in_short_blocks(training: Training, path: Path, n_cols: int) -> Training:
     return training.model_copy(update={"evaluation": table.model_copy(update={"batch": most})})
 
 
-def _studies(wishes: Wishes) -> dict[str, dict[str, Any]]:
+def _studies(wishes: Wishes, training: Training) -> dict[str, dict[str, Any]]:
     """Return the study files of the curves and of the trainings, by their names."""
     cases: list[dict[str, Any]] = [
         {"name": method, "set": {"training.rule.method": method}} for method in METHODS
@@ -234,7 +236,10 @@ def _studies(wishes: Wishes) -> dict[str, dict[str, Any]]:
         "seeds": list(wishes.seeds), "case": cases,
     }  # fmt: skip
     if wishes.tune:
-        trainings["tune"] = {"seeds": 1, "grid": {"training.schedule.eta": list(RATES)}}
+        trainings["tune"] = {
+            "seeds": 1, "grid": {RATE: list(RATES)},
+            "set": {"training.schedule.epochs": max(training.schedule.epochs // 2, 1)},
+        }  # fmt: skip
     curves = {
         "schema": 1, "name": CURVES, "station": "curves-station.toml", "protocol": "curves.toml",
         "seeds": list(wishes.seeds[:1]),

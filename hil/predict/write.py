@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hil.predict.inputs import RATE
 from hil.predict.results import NUMBERS, Method, as_dict
 from hil.record.jsonable import to_json
 from hil.report.facts import Table
@@ -81,6 +82,8 @@ def table(methods: Sequence[Method]) -> Table:
         for name, label in NUMBERS.items()
         if any(name in found for found in means.values())
     ]
+    if any(RATE in m.tuned for m in methods):
+        rows.append(("learning rate chosen", *(f"{m.tuned.get(RATE, '–')}" for m in methods)))
     seeds = max((len(m.trained) for m in methods), default=0)
     note = (
         f"Mean ± standard deviation of {seeds} seeds. Energy: voltage squared and time of every "

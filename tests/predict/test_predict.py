@@ -11,7 +11,7 @@ import pytest
 
 from hil.cli.commands.init import starter_files
 from hil.cli.main import main
-from hil.predict.inputs import Wishes, pulses_of
+from hil.predict.inputs import RATE, RATES, Wishes, pulses_of
 from hil.predict.results import curves_of
 from hil.predict.run import predict
 from hil.predict.variation import variation_of
@@ -82,7 +82,8 @@ def lab(tmp_path, monkeypatch):
 
 def called(capsys, *arguments, code=0):
     with pytest.raises(SystemExit) as ended:
-        main(["predict", *arguments, "--training", "training.toml", "--workers", "1"])
+        main(["predict", *arguments, "--training", "training.toml", "--workers", "1",
+              "--no-tune"])  # fmt: skip
     said = capsys.readouterr()
     assert (ended.value.code or 0) == code, said.err
     return said
@@ -124,7 +125,9 @@ def test_one_command_gives_numbers_and_the_figures_of_a_device_paper(lab, capsys
 
 
 def test_what_is_done_is_not_run_again(lab):
-    wishes = Wishes("device.toml", training=lab / "training.toml", seeds=(1,), devices=4)
+    wishes = Wishes(
+        "device.toml", training=lab / "training.toml", seeds=(1,), devices=4, tune=False
+    )
     first = predict(wishes, lab / "p", LocalEngine(1))
     runs = sorted((lab / "p").glob("*/points/*/*/manifest.json"))
     assert len(runs) == 3
@@ -145,6 +148,19 @@ def test_the_time_on_the_rig_of_a_station_is_predicted(lab, capsys):
         (run,) = method["runs"]
         assert run["rig_seconds"] > run["pulse_seconds"] > 0
         assert method["rig_note"] == ""
+
+
+def test_every_method_gets_the_rate_that_a_validation_part_likes_best(lab):
+    wishes = Wishes("device.toml", training=lab / "training.toml", seeds=(1,), devices=4)
+    found = predict(wishes, lab / "p", LocalEngine(1))
+    study = StudyFolder(lab / "p" / "trainings")
+    tuning = [p for p in study.listed() if p.stage == "tune"]
+    assert len(tuning) == 2 * len(RATES)
+    for method in found.methods:
+        tried = {p.tuned[RATE]: study.numbers(p.id)["test_accuracy"] for p in tuning
+                 if p.settings["case"] == method.name}  # fmt: skip
+        assert tried[method.tuned[RATE]] == max(tried.values())
+    assert "learning rate chosen" in (lab / "p" / "prediction.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +212,9 @@ def test_curves_are_as_long_as_the_device_has_states(lab):
     assert pulses_of({"potentiation": {"states": 24.4}, "depression": {"states": 40}}) == 40
     assert pulses_of({"potentiation": {"states": 10_000}}) == 512
     assert pulses_of({"model": "lookup"}) == 100
-    wishes = Wishes("device.toml", training=lab / "training.toml", seeds=(1,), devices=4)
+    wishes = Wishes(
+        "device.toml", training=lab / "training.toml", seeds=(1,), devices=4, tune=False
+    )
     predict(wishes, lab / "p", LocalEngine(1))
     curve = curves_of(StudyFolder(lab / "p" / "curves"))
     assert curve.g_siemens.shape == (5, 49, 4)

@@ -41,8 +41,11 @@ def predict(
     ] = 256,
     tune: Annotated[
         bool,
-        typer.Option("--tune", help="Choose each method's learning rate on a validation part."),
-    ] = False,
+        typer.Option(
+            "--tune/--no-tune",
+            help="Choose each method's learning rate on a validation part first.",
+        ),
+    ] = True,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes [default: one per core].")
     ] = None,
