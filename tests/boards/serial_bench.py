@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
-from hil_drivers.factory import RigFactory
+sys.path.append(str(Path(__file__).parents[1] / "rig"))
 
-from hil.config.station import Station
-from hil.config.toml_file import validate_text
-from hil.registry import load
+from benches import SLOW, station_of
+from benches import on_bench as on_any_bench
 
-#: A device without noise whose pulses last 200 us.
-SLOW = str(Path(__file__).parents[1] / "rig" / "slow.toml")
+__all__ = ["GRIDS", "SLOW", "on_bench", "station_of", "text_of"]
+
 #: The grids of the emulated board, for a simulator that obeys them.
 GRIDS = """
 [twin]
@@ -53,36 +52,12 @@ def text_of(rows=4, cols=4, device=SLOW, settings="", coding="amplitude", cell="
     )
 
 
-def station_of(text) -> Station:
-    return validate_text(text, Station, "station.toml")
-
-
-class Limited:
-    """A station with limits given as they are."""
-
-    def __init__(self, station, limits):
-        self._station, self._limits = station, limits
-
-    def __getattr__(self, name):
-        return getattr(self._station, name)
-
-    @property
-    def limits(self):
-        return SimpleNamespace(limits=lambda: self._limits)
-
-
 @contextmanager
 def on_bench(station, seed=0, limits=None, wire_log=None, board=None):
     """Yield (closed backend, bench): the station's board emulated on a serial line.
 
     ``board`` are options of the emulator.
     """
-    options = {"board": board} if board else None
-    with load("hil.benches", "virtual")(station, seed=seed, options=options) as bench:
-        moved = station.at(bench.resources)
-        if limits is not None:
-            moved = Limited(moved, limits)
-        backend = RigFactory().create(
-            moved, moved.array[0], seed=seed, virtual=True, wait=bench.dwell, wire_log=wire_log
-        )
-        yield backend, bench
+    options = {"options": {"board": board}} if board else {}
+    with on_any_bench(station, seed, limits, wire_log, **options) as opened:
+        yield opened

@@ -5,39 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from serial_bench import GRIDS, SLOW, on_bench, station_of, text_of
+from test_twin import FLOAT32_SIEMENS, PROTOCOLS, READINGS_IN, run
 
 from hil.control.array import SynapseArray
-from hil.control.opening import default_pairs, make_backend
+from hil.control.opening import make_backend
 from hil.phases.verify_settings import WriteVerify
 from hil.program import Phase, PulseBlock
 
-#: Readings travel as 32-bit floats: a share of 6e-8 of at most 100 uS.
-FLOAT32_SIEMENS = 1e-11
 CURRENT_STEP_A, READ_V = 1e-9, 0.2
-#: Outcomes made of more readings than one: a refresh keeps the difference of two.
-READINGS_IN = {"target_siemens": 2, "difference_before_siemens": 2, "difference_after_siemens": 2}
-
-PROTOCOLS = {
-    "read-map": 'kind = "read-map"\n',
-    "ltp-ltd": 'kind = "ltp-ltd"\ncells = [[0, 1], [1, 0]]\ncycles = 2\npulses = 20\n'
-    'together = "cell"\n',
-    "forward": 'kind = "forward"\npattern = "identity"\noutput = "conductance"\n',
-    "backward": 'kind = "backward"\npattern = "identity"\noutput = "conductance"\n',
-    "refresh": 'kind = "refresh"\nthreshold = 0.01\nmax_pulses = 60\nverify_repeat = 1\n',
-    "update": 'kind = "update"\nx = [0.5]\nd = [0.5]\nslots = 40\nread_every = 20\n'
-    'method = "potentiate"\n',
-}
-
-
-def run(backend, op, protocol, tmp_path):
-    """Return (outcome, readings of the whole array afterwards)."""
-    path = tmp_path / "protocol.toml"
-    path.write_text("schema = 1\n" + PROTOCOLS[protocol])
-    array = SynapseArray(backend, op, default_pairs(backend))
-    with backend:
-        counts = np.arange(backend.geometry.n_rows * backend.geometry.n_cols) * 7
-        array.program(counts.reshape(backend.geometry.shape))
-        return array.run(path).outcome, array.read()
 
 
 @pytest.mark.parametrize(
