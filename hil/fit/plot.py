@@ -140,7 +140,8 @@ def _models(ax: Axes, models: Sequence[ModelFit], chosen: ModelFit) -> None:
     ax.barh(at, [value - 1.0 for value in shown], left=1.0, height=0.55, color=colours)
     ax.set_yticks(at, [model.model for model in models])
     for y, value, end in zip(at, worse, shown, strict=True):
-        ax.text(end, y, f" {value:.2g}" if value else " best", va="center", fontsize=6.5)
+        text = "best" if value < 0.005 else f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+        ax.text(end, y, f" {text}", va="center", fontsize=6.5)
     ax.set_xlim(1.0, right**1.3)
     log_scale(ax.xaxis)
     ax.set(xlabel="ΔAIC")

@@ -52,6 +52,26 @@ def write_text(path: Path, text: str) -> None:
         raise StoreError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
+def fitted_alone(
+    result: FitResult, measured: Measured, model: str | None, seed: int, n_bootstrap: int
+) -> FitResult:
+    """Return ``result`` with ``model`` fitted to all devices, as the best is already.
+
+    Its criteria stay those of the comparison.
+    """
+    if model is None or model == result.best.model:
+        return result
+    from hil.fit.estimate import fit_devices
+
+    alone = fit_devices(measured, models=[model], seed=seed, n_bootstrap=n_bootstrap).best
+    models = tuple(
+        replace(alone, n_parameters=m.n_parameters, n_transitions=m.n_transitions,
+                log_likelihood=m.log_likelihood, aic=m.aic, bic=m.bic) if m.model == model else m
+        for m in result.models
+    )  # fmt: skip
+    return replace(result, models=models)
+
+
 def tables_of(measured: Measured, result: FitResult) -> tuple[Tables | None, list[str]]:
     """Return the look-up tables of devices that are not stuck, and what is to be said of them."""
     responses = measured.responses

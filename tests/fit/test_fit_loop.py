@@ -26,10 +26,10 @@ CASES = {
     scope="module", params=["exponential", pytest.param("soft-bounds", marks=pytest.mark.slow)]
 )
 def loop(request, tmp_path_factory):
-    """(folder, JSON of the fit) of a 12 × 12 array in 4 cycles of 64 pulses."""
-    folder = bench(tmp_path_factory.mktemp("loop"), rows=12, cols=12, **CASES[request.param])
+    """(folder, JSON of the fit) of an 11 × 11 array in 4 cycles of 64 pulses."""
+    folder = bench(tmp_path_factory.mktemp("loop"), rows=11, cols=11, **CASES[request.param])
     curves = run(folder, "ltp-ltd", cycles=4, pulses=64)
-    found = hil_json("fit", curves, "-o", "fitted.toml", "--bootstrap", 50, cwd=folder)
+    found = hil_json("fit", curves, "-o", "fitted.toml", "--bootstrap", 20, cwd=folder)
     return folder, found
 
 

@@ -59,7 +59,7 @@ def fit(
     from hil.fit.device_file import fitted_device, model_named
     from hil.fit.estimate import fit_devices
     from hil.fit.reading import read_measured
-    from hil.fit.writing import check_free, check_model, tables_of, write_text
+    from hil.fit.writing import check_free, check_model, fitted_alone, tables_of, write_text
 
     output = Output(as_json)
     check_model(model)
@@ -69,6 +69,7 @@ def fit(
     _say_source(output, source)
     with progress("fit"):
         result = fit_devices(source.measured, seed=seed, n_bootstrap=bootstrap)
+        result = fitted_alone(result, source.measured, model, seed, bootstrap)
     chosen = model_named(result, model)
     tables, table_warnings = tables_of(source.measured, result)
     made = fitted_device(result, source, tables, name or path.stem, model, table_warnings)
