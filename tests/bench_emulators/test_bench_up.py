@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import serial
 from hil_sim.virtual_bench.catalogue import EMULATORS
 
 CHANNELS = {"keithley-2600b": "a", "keithley-2450": "1", "keithley-2400": "1",
@@ -17,7 +18,7 @@ CHANNELS = {"keithley-2600b": "a", "keithley-2450": "1", "keithley-2400": "1",
 NAMES = {"keithley-2600b": "2636B", "keithley-2450": "2450", "keithley-2400": "2400",
          "keysight-b2900": "B2902A", "keysight-33500b": "33522B", "keysight-81160a": "81160A",
          "keithley-707b": "707B", "keithley-3706a": "3706A",
-         "keysight-b2200a": "B2200A"}  # fmt: skip
+         "keysight-b2200a": "B2200A", "serial-board": "Array board"}  # fmt: skip
 
 
 def station_of_all(path: Path) -> Path:
@@ -33,7 +34,15 @@ def station_of_all(path: Path) -> Path:
     return path
 
 
+def ask_over_serial(resource: str, message: bytes, end: bytes) -> bytes:
+    with serial.serial_for_url(resource, timeout=20) as port:
+        port.write(message + b"\n")
+        return bytes(port.read_until(end))
+
+
 def ask(resource: str, message: bytes) -> str:
+    if "::" not in resource:
+        return ask_over_serial(resource, message, b"\n").decode()
     host, port = resource.split("::")[1:3]
     with socket.create_connection((host, int(port)), 20) as link:
         link.sendall(message + b"\n")
@@ -56,8 +65,12 @@ def test_every_instrument_answers_and_ctrl_c_ends_it(tmp_path: Path, realistic: 
         try:
             assert process.stdout is not None
             resources = json.loads(process.stdout.readline())
-            for driver in EMULATORS:
+            # ArC ONE has no *IDN?; this asks for its firmware's version, 2.1.
+            version = ask_over_serial(resources["arc-one"], b"999", b"\2\0\1\0")
+            assert version == b"\2\0\1\0"
+            for driver in NAMES:
                 assert NAMES[driver] in ask(resources[driver], b"*IDN?"), driver
+            assert {*NAMES, "arc-one"} == set(EMULATORS)
         finally:
             process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=30)
