@@ -217,5 +217,6 @@ def test_the_driver_never_gives_a_wrong_pulse_over_a_damaged_line(either):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_driver_never_gives_a_wrong_pulse_over_a_line_damaged_very_often(either):
     assert drive_on_a_bad_line(1000, 12) >= 900

@@ -143,6 +143,7 @@ def test_no_random_corruption_gives_a_wrong_pulse(spoiled_board):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_no_corruption_of_very_many_gives_a_wrong_pulse(spoiled_board):
     assert fuzz(*spoiled_board, 50_000, 2) > 0.99
 

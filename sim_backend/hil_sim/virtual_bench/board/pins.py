@@ -101,10 +101,10 @@ class BenchPins:
         self._version = bench.network.version
 
     def _delivered(self, block: PulseBlock) -> FloatArray:
+        if not any(t.accuracy.source_gain or t.accuracy.source_offset_v for t in self.terminals):
+            return block.level_v
         gain = np.array([t.accuracy.source_gain for t in self.terminals])
         offset = np.array([t.accuracy.source_offset_v for t in self.terminals])
-        if not (gain.any() or offset.any()):
-            return block.level_v
         return np.asarray(block.level_v * (1.0 + gain) + offset)
 
     def _on_array(
@@ -165,11 +165,13 @@ class BenchPins:
     def _metered(self, seen: MeasurementBlock, level_v: FloatArray) -> MeasurementBlock:
         """Return the readings with the errors of the meters."""
         errors = [t.accuracy for t in self.terminals]
+        if not (
+            len(seen) and any(e.meter_gain or e.leak_siemens or e.meter_offset_a for e in errors)
+        ):
+            return seen
         gain = np.array([e.meter_gain for e in errors])
         leak = np.array([e.leak_siemens for e in errors])
         offset = np.array([next(iter(e.meter_offset_a.values()), 0.0) for e in errors])
-        if not (len(seen) and (gain.any() or leak.any() or offset.any())):
-            return seen
         line = seen.line
         current = seen.current_a + level_v[seen.step, line] * leak[line]
         return replace(seen, current_a=current * (1.0 + gain[line]) + offset[line])
