@@ -252,10 +252,12 @@ def _new_covariance(mixed: Mixed, solved: Solved) -> Floats:
 
 
 def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) -> Floats:
-    """Return what REML adds to the score of the shared parameters.
+    """Return what the spread of the devices adds to the score of the shared parameters.
 
-    Estimating a device's rates and shapes uses up as many transitions: the residual variance is to
-    be divided by what is left. The part of each variance is its share of the predictive variance.
+    It is the slope of −½ ln|information + 1/Σ|. Estimating a device's rates and shapes uses up as
+    many transitions, so the residual variance is to be divided by what is left; the part of each
+    variance is its share of the predictive variance. And a shape or table that multiplies rates
+    would grow at their cost.
     """
     extra = np.zeros(mixed.shared.size)
     used = [k for k, column in enumerate(mixed.random) if column < kernels.LOW]
@@ -265,12 +267,23 @@ def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) 
     product = inner[:, used][:, :, used] @ information[:, r[:, None], r[None, :]]
     spent = np.trace(product, axis1=1, axis2=2)
     rows = np.maximum(share[:, 2], 1.0)
-    for at, column in enumerate(mixed.shared):
+    where = {int(c): k for k, c in enumerate(mixed.random)}
+    n_nodes = (mixed.theta.shape[1] - kernels.N_PLAIN) // 2
+    for at, column in enumerate(mixed.shared.tolist()):
         if column in (kernels.V_MULT, kernels.V_ADD):
             part = share[:, 0 if column == kernels.V_MULT else 1] / rows
             value = float(mixed.theta[0, column])
             if value > 0.0:
                 extra[at] = 0.5 * float((spent * part).sum()) / value
+            continue
+        rate = column - 1
+        if column >= kernels.N_PLAIN:
+            up = column < kernels.N_PLAIN + n_nodes
+            rate = kernels.RATE_UP if up else kernels.RATE_DOWN
+        if rate in (kernels.RATE_UP, kernels.RATE_DOWN) and rate in where:
+            k = where[rate]
+            own = inner[:, k, k] * information[:, rate, column] / mixed.theta[:, rate]
+            extra[at] = -float(own.sum())
     return extra
 
 

@@ -8,7 +8,7 @@ amplitude laws of the device file: power, exponential, sinh; the best by AIC is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,12 @@ def sensitivity(
         warnings.append(f"pulse.time_exponent: one width only, taken as 1; {_MAP}")
     fits = [_fit(points, law, sides, nominal, widths >= 2) for law in _LAWS]
     best = min(fits, key=lambda fit: fit.aic)
+    second = sorted(fit.aic for fit in fits)[1]
+    if second - best.aic < 2.0:
+        warnings.append(
+            "pulse.law: the pulse map hardly tells the amplitude laws apart; amplitudes further "
+            "below the nominal one (protocol pulse-map) would"
+        )
     out = best.estimates(points)
     spread = _threshold_spread(points, best)
     if spread is not None:
@@ -91,60 +97,98 @@ def sensitivity(
     return out, best.law, warnings
 
 
-def _points(
-    maps: PulseMaps, devices: AffineDevices, nominal: Nominal, noise: ReadNoise
-) -> tuple[_Points | None, list[str]]:
-    rows: list[tuple[int, int, float, float, float, float]] = []
-    saturated = 0
+class _Trace(NamedTuple):
+    """Readings of one device at one point of the grid, as shares of its range."""
+
+    device: int
+    polarity: int
+    volts: float
+    tau: float
+    pulses: NDArray[np.int64]
+    g: Floats
+    u: Floats
+
+
+def _traces(maps: PulseMaps, devices: AffineDevices, nominal: Nominal) -> list[_Trace]:
     order = np.lexsort((maps.pulses, maps.group))
-    group = maps.group[order]
-    firsts = np.flatnonzero(np.r_[True, np.diff(group) != 0]) if group.size else np.array([], int)
-    for piece in np.split(order, firsts[1:]) if group.size else []:
-        piece = piece[np.isfinite(maps.g_siemens[piece])]
+    order = order[np.isfinite(maps.g_siemens[order])]
+    out = []
+    for piece in np.split(order, np.flatnonzero(np.diff(maps.group[order])) + 1):
         if piece.size < 2 or maps.pulses[piece[0]] != 0:
             continue
         own, sign = int(maps.device[piece[0]]), int(maps.polarity[piece[0]])
-        span = devices.high[own] - devices.low[own]
-        side = 0 if sign > 0 else 1
-        first, slope = float(devices.first[side][own]), float(devices.slope[side][own])
-        if not (np.isfinite(span) and np.isfinite(first) and first > 0.0):
+        low, high = float(devices.low[own]), float(devices.high[own])
+        if not (np.isfinite(high - low) and np.isfinite(devices.first[0 if sign > 0 else 1][own])):
             continue
         g = maps.g_siemens[piece]
-        u = (g - devices.low[own] if sign > 0 else devices.high[own] - g) / span
-        inside = np.flatnonzero(u[1:] < _FURTHEST) + 1
-        if not inside.size or u[0] > _FURTHEST:
+        u = (g - low if sign > 0 else high - g) / (high - low)
+        out.append(_Trace(
+            own, sign, abs(float(maps.amplitude_v[piece[0]])),
+            float(maps.width_s[piece[0]]) / nominal.width_s, maps.pulses[piece], g, u,
+        ))  # fmt: skip
+    return out
+
+
+def _worth(
+    trace: _Trace, at: int, devices: AffineDevices, noise: ReadNoise
+) -> tuple[float, float] | None:
+    """Return what one pulse was worth up to reading ``at``, in nominal ones, and its variance."""
+    side = 0 if trace.polarity > 0 else 1
+    first, slope = (float(c[side][trace.device]) for c in (devices.first, devices.slope))
+    span = float(devices.high[trace.device] - devices.low[trace.device])
+    u = np.minimum(trace.u[[0, at]], 0.97)
+    steps = first * (1.0 - slope * u)
+    if first <= 0.0 or (steps <= 0.02 * first).any():
+        return None
+    given = float(trace.pulses[at])
+    fading = -float(np.log1p(-min(first * slope, 0.999)))
+    moved = float(u[1] - u[0]) / first
+    if abs(slope) > 1e-6:
+        moved = float(np.log((1.0 - slope * u[0]) / (1.0 - slope * u[1]))) / fading
+    read = noise.variance(trace.g[[0, at]]) / span**2
+    # noise from pulse to pulse, of which a weak pulse has its share
+    own = max(abs(moved), 0.05) * (devices.v_mult + devices.v_add / steps[1] ** 2)
+    return moved / given, (float((read / steps**2).sum()) + own) / given**2
+
+
+def _points(
+    maps: PulseMaps, devices: AffineDevices, nominal: Nominal, noise: ReadNoise
+) -> tuple[_Points | None, list[str]]:
+    """Return what pulses were worth, at every point of the grid up to where no device saturates.
+
+    How many pulses are taken, and the weight, is one for all devices of a point: neither may depend
+    on a device's own noise, which would prefer the small responses.
+    """
+    grid: dict[tuple[int, float, float], list[_Trace]] = {}
+    for trace in _traces(maps, devices, nominal):
+        key = (trace.polarity, float(f"{trace.volts:.4g}"), float(f"{trace.tau:.4g}"))
+        grid.setdefault(key, []).append(trace)
+    rows: list[tuple[float, ...]] = []
+    saturated = 0
+    for (sign, volts, tau), traces in grid.items():
+        n = min(trace.u.size for trace in traces)
+        high = np.quantile(np.stack([trace.u[:n] for trace in traces]), 0.9, axis=0)
+        inside = np.flatnonzero(high[1:] < _FURTHEST) + 1
+        found = []
+        if inside.size:
+            found = [(t.device, _worth(t, int(inside[-1]), devices, noise)) for t in traces]
+        known = [(own, *pair) for own, pair in found if pair is not None]
+        if not known:
             saturated += 1
             continue
-        last = int(inside[-1])
-        given = float(maps.pulses[piece[last]])
-        u = np.clip(u, -0.1, _FURTHEST)
-        fading = -np.log1p(-min(first * slope, 0.999)) if abs(slope) > 1e-6 else 0.0
-        steps = first * (1.0 - slope * u[[0, last]])
-        if (steps <= 0.05 * first).any():
-            saturated += 1
-            continue
-        if fading:
-            worth = float(np.log((1.0 - slope * u[0]) / (1.0 - slope * u[last]))) / fading
-        else:
-            worth = float(u[last] - u[0]) / first
-        read = noise.variance(g[[0, last]]) / span**2
-        moved = devices.v_mult * steps[1] ** 2 + devices.v_add
-        variance = float((read / steps**2).sum() + given * moved / steps[1] ** 2) / given**2
-        rows.append((own, sign, abs(float(maps.amplitude_v[piece[0]])),
-                     float(maps.width_s[piece[0]]) / nominal.width_s, worth / given,
-                     float(np.sqrt(variance)) + 1e-4))  # fmt: skip
+        error = float(np.sqrt(np.mean([variance for _, _, variance in known]))) + 1e-4
+        rows += [(own, sign, volts, tau, worth, error) for own, worth, _ in known]
     warnings = []
-    if saturated > 0.5 * max(firsts.size, 1):
+    if saturated > 0.5 * len(grid):
         warnings.append(
-            f"pulse: {saturated} of {firsts.size} points of the pulse map run into the end of the "
+            f"pulse: {saturated} of {len(grid)} points of the pulse map run into the end of the "
             "range and are left out; fewer pulses per point, or weaker ones, would tell more"
         )
     if not rows:
         return None, [*warnings, f"pulse: no point of the pulse map can be used; {_MAP}"]
     table = np.array(rows)
-    return _Points(
-        table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), *table[:, 2:].T
-    ), warnings  # fmt: skip
+    device, polarity = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
+    return _Points(device, polarity, *table[:, 2:].T), warnings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +203,10 @@ class _Fit:
     aic: float
 
     def model(self, values: Floats, p: _Points, factor: float = 1.0) -> Floats:
-        """Return the worth of every point; ``factor`` multiplies every threshold."""
+        """Return the worth of every point in nominal pulses of the device itself.
+
+        ``factor`` multiplies every threshold (or scale).
+        """
         m = float(values[-1]) if self.timed else 1.0
         out = np.zeros(p.volts.size)
         wide = 2 if self.law == "power" else 1
@@ -168,12 +215,12 @@ class _Fit:
             v, v_nom = p.volts[rows], self.nominal.volts[side]
             shape = values[wide * k : wide * (k + 1)]
             if self.law == "power":
-                x = np.maximum(v - factor * shape[0], 0.0) / (v_nom - shape[0])
+                x = np.maximum(v - factor * shape[0], 0.0) / (v_nom - factor * shape[0])
                 out[rows] = np.where(x > 0.0, np.maximum(x, 1e-12) ** shape[1], 0.0)
             else:
                 f = np.expm1 if self.law == "exponential" else np.sinh
                 out[rows] = f(np.minimum(v / factor / shape[0], 60.0)) / f(
-                    min(v_nom / float(shape[0]), 60.0)
+                    min(v_nom / factor / float(shape[0]), 60.0)
                 )
         worth: Floats = out * p.tau**m
         return worth
@@ -199,11 +246,11 @@ class _Fit:
         if n >= _FEWEST_DEVICES:
             scores = np.zeros((n, self.values.size))
             np.add.at(scores, at, slopes * residual[:, None])
-            covariance: Floats = bread @ (scores.T @ scores) @ bread * n / (n - 1.0)
+            covariance = np.asarray(bread @ (scores.T @ scores) @ bread * n / (n - 1.0))
             quantile = t_quantile(n)
         else:
             dof = max(residual.size - self.values.size, 1)
-            covariance = bread * max(float((residual**2).sum()) / dof, 1.0)
+            covariance = np.asarray(bread * max(float((residual**2).sum()) / dof, 1.0))
             quantile = t_quantile(dof + 1)
         half = quantile * np.sqrt(np.maximum(np.diag(covariance), 0.0))
         out = {}
@@ -259,17 +306,20 @@ def _fit(p: _Points, law: str, sides: list[int], nominal: Nominal, timed: bool) 
 
 
 def _threshold_spread(p: _Points, fit: _Fit) -> Estimate | None:
-    """Return the spread of the threshold factor between devices, estimation variance taken off."""
+    """Return the spread of the threshold factor between devices, estimation variance taken off.
+
+    The two polarities of a device have factors of their own.
+    """
     h = 1e-3
     slope = (fit.model(fit.values, p, 1.0 + h) - fit.model(fit.values, p, 1.0 - h)) / (2 * h)
     x, y = slope / p.error, (p.worth - fit.model(fit.values, p)) / p.error
-    devices, at = np.unique(p.device, return_inverse=True)
+    devices, at = np.unique(2 * p.device + (p.polarity > 0), return_inverse=True)
     information = np.bincount(at, x * x)
     if devices.size < _FEWEST_DEVICES or (information <= 0.0).any():
         return None
     shift = np.bincount(at, x * y) / information
     inner = y - x * shift[at]
-    excess = max(float((inner**2).sum()) / max(y.size - devices.size, 1), 1.0)
+    excess = float((inner**2).sum()) / max(y.size - devices.size, 1)
     _, _, between, error = pooled(shift, excess / information)
     low, high = variance_interval(between, error, devices.size)
     return Estimate(float(np.sqrt(between)), float(np.sqrt(low)), float(np.sqrt(high)))

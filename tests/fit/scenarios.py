@@ -29,7 +29,9 @@ class Scenario(NamedTuple):
         simulated = measure(
             device, *self.array, cycles=self.cycles, pulses=self.pulses, seed=seed
         )  # fmt: skip
-        return fit_devices(simulated.measured, models=[self.model], seed=seed, threads=1)
+        return fit_devices(
+            simulated.measured, models=[self.model], seed=seed, threads=1, n_bootstrap=200
+        )
 
     def truth(self) -> dict[str, float]:
         """Return the true value of every parameter that is checked."""
@@ -90,7 +92,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "lookup": Scenario(
         "lookup", table(0.06, 0.012), table(0.05, 0.015, up=False),
-        {"range_c2c": 0.02, "read_noise": 0.01, "step_d2d": 0.15, "step_d2d_branch": 0.05,
+        {"range_c2c": 0.02, "read_noise": 0.01, "step_d2d": 0.15, "step_d2d_branch": 0.1,
          "g_max_d2d": 0.05},
     ),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from hil_sim.kernels.pulse import pulse_devices
 from hil_sim.models.device import Device, load_device
 from hil_sim.population import Population, populate
 
-from hil.fit.measured import Measured, Responses, Rests
+from hil.fit.measured import Measured, PulseMaps, Responses, Rests, Retentions
 from hil.geometry import ArrayGeometry
 
 G_MIN, G_MAX = 1e-6, 1e-5
@@ -94,3 +94,56 @@ def measure(
     group = np.repeat(np.arange(2 * n), rests)
     rest = Rests(group % n, np.concatenate(at_rest), group)
     return Simulated(Measured(responses, rest), population, device)
+
+
+def pulse_map(
+    simulated: Simulated, amplitudes: list[float], widths: list[float], *, pulses: int = 4,
+    seed: int = 1,
+) -> PulseMaps:  # fmt: skip
+    """Pulse all devices from either end with every amplitude and width (shares of the nominal)."""
+    population, device = simulated.population, simulated.device
+    shape = population.full_min.shape
+    n = population.full_min.size
+    rows, cols = (a.ravel() for a in np.indices(shape))
+    ordinal = np.full(shape, 1 << 20, dtype=np.uint32)
+    key, draws = philox.key_of(seed), philox.new_draws()
+    rng = np.random.default_rng(seed)
+    law = population.law[0]
+    noise = device.variation.read_noise
+    columns: list[np.ndarray] = []
+    group = 0
+    for up, nominal in ((True, device.pulse.potentiate_voltage),
+                        (False, device.pulse.depress_voltage)):  # fmt: skip
+        h = population.params[..., lw.P_H_UP if up else lw.P_H_DOWN].ravel()
+        nodes = population.nodes_up if up else population.nodes_down
+        for share in amplitudes:
+            for width in widths:
+                g = np.ascontiguousarray(population.full_min if up else population.full_max)
+                tau = lw.tau_of(0.0, width * device.pulse.width, law)
+                worth = np.array([lw.pulses_of(share * nominal, tau, x, up, law) for x in h])
+                for k in range(pulses + 1):
+                    if k:
+                        pulse_devices(rows, cols, worth, n, 1, up, law, nodes, population.params,
+                                      g, ordinal, key, draws)  # fmt: skip
+                    read = g.ravel() * (1 + noise * rng.standard_normal(n))
+                    columns.append(np.stack([
+                        np.arange(n), np.full(n, 1 if up else -1), np.full(n, share * nominal),
+                        np.full(n, width * device.pulse.width), np.full(n, k), read,
+                        group + np.arange(n),
+                    ]))  # fmt: skip
+                group += n
+    table = np.concatenate(columns, axis=1)
+    whole = [table[k].astype(np.int64) for k in (0, 1, 4, 6)]
+    return PulseMaps(whole[0], whole[1], table[2], table[3], whole[2], table[5], whole[3])
+
+
+def retention_reads(
+    n: int, nu: float, nu_d2d: float, noise: float, times: np.ndarray, seed: int
+) -> Retentions:
+    """Read ``n`` devices while their conductance falls by the power law of the simulator."""
+    rng = np.random.default_rng(seed)
+    exponent = nu + nu_d2d * rng.standard_normal(n)
+    g = 5e-6 * (times[None, :] / times[0]) ** -exponent[:, None]
+    g *= 1 + noise * rng.standard_normal(g.shape)
+    device = np.repeat(np.arange(n), times.size)
+    return Retentions(device, np.tile(times, n), g.ravel(), device)
