@@ -88,11 +88,19 @@ def test_the_simulator_check_dry_run_and_studies_take_the_file(folder, fitted):
     )
     found = hil_json("dry-run", "read-map", "--station", "twin.toml", "--sim", cwd=folder)
     assert found["simulated"]
-    assert run_on(folder, "twin.toml")["protocol"] == "ltp-ltd"
-
-
-def run_on(folder, station):
-    return hil_json("run", "ltp-ltd.toml", "--station", station, "--sim", cwd=folder)
+    read = hil_json("run", "read-map", "--station", "twin.toml", "--sim", cwd=folder)
+    assert read["protocol"] == "read-map"
+    (folder / "study.toml").write_text(
+        'schema = 1\nname = "s"\nstation = "twin.toml"\nprotocol = "read-map.toml"\nseeds = [1]\n'
+        '[grid]\n"device.variation.step_c2c" = [0.2]\n', encoding="utf-8",
+    )  # fmt: skip
+    (folder / "read-map.toml").write_text('schema = 1\nkind = "read-map"\n', encoding="utf-8")
+    code, out, err = hil("study", "study.toml", "--workers", 1, cwd=folder)
+    assert code == 0, err
+    point = next((folder / "studies" / "s" / "points").iterdir())
+    device = load_device(point / "device.toml")
+    assert device.variation.step_c2c == 0.2
+    assert device.fit == load_device(folder / "fitted.toml").fit
 
 
 def test_a_table_of_all_models_marks_the_best_and_a_model_can_be_forced(folder, curves):

@@ -13,6 +13,7 @@ from hil.errors import FitError, StoreError
 from hil.fit.measured import COMPLIANCE
 from hil.fit.reading import read_measured
 from hil.record import open_run
+from hil.record.characterisation import Characterisation, PartRuns
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,22 @@ def test_further_runs_add_to_the_curves_by_cell(folder, curves):
     assert found.disturbs[0].kind == "half-select"
     assert found.disturbs[0].half_selected.mean() == pytest.approx(6 / 16)
     assert found.rests.device.size == 2 * 16 * 2 + 16
+
+
+def test_the_parts_of_a_characterisation_are_read_by_what_they_are(folder, curves):
+    parts = [
+        PartRuns("curves", "ltp-ltd", [folder / "runs" / "lost", curves]),
+        PartRuns("noise", "read-map", [run(folder, "read-map", read_repeat=4)]),
+        PartRuns("hold", "retention", []),
+        PartRuns("wear", "endurance", [run(folder, "endurance", cycles=3)]),
+    ]
+    place = folder / "suite"
+    place.mkdir()
+    Characterisation(place, {"name": "suite"}, [(0, 0)], parts).write()
+    source = read_measured([place])
+    assert [r.kind for r in source.runs] == ["ltp-ltd", "read-map"]
+    assert source.measured.responses.n == 16 * 3 * 40
+    assert source.warnings == [f"{place}: part hold is not done and is not used"]
 
 
 def test_two_runs_of_the_same_devices_count_their_cycles_on(folder, curves):
