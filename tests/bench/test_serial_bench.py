@@ -65,7 +65,7 @@ def firmware(folder):
 
     master, slave = pty.openpty()
     tty.setraw(slave)
-    program = build(folder, "-O2", "-DBOARD_PAYLOAD=8192")
+    program = build(folder, "-O2")
     process = Quick(program, Resistors(SIZE, SIZE), SIZE, SIZE, stream=master)
     process.serve()
     moved = station().at({"board": os.ttyname(slave)})
