@@ -168,16 +168,16 @@ def draw_normals(key: Any, count: int, draws: Any) -> None:
         at[n_tails] = n
         q = (np.float64(np.int64(bits[n])) + 0.5) * 2.0**-53 - 0.5
         n_tails += 1 if abs(q) > _CENTRE else 0
-    for k in range(n_tails):
-        lower[k] = math.sqrt(-math.log(_lower(bits[at[k]])))
     longest = 0.0
     for k in range(n_tails):
+        lower[k] = -math.log(_lower(bits[at[k]]))
         longest = max(longest, lower[k])
     for k in range(n_tails):
+        lower[k] = _near_tail(math.sqrt(lower[k]))
+    for k in range(n_tails):
         n = at[k]
-        tail = _near_tail(lower[k])
-        z[n] = tail if bits[n] > _TOP >> np.uint64(1) else -tail
-    if longest > _NEAR:
+        z[n] = lower[k] if bits[n] > _TOP >> np.uint64(1) else -lower[k]
+    if longest > _NEAR * _NEAR:
         for k in range(n_tails):
             z[at[k]] = normal_of(bits[at[k]])
 
