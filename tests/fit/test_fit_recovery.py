@@ -88,29 +88,23 @@ def silver_in_silicon(seed: int) -> Measured:
 
 
 def test_labels_of_a_noisy_device_come_back_where_regression_fails():
-    found: dict[str, list[float]] = {"regression": [], "fit": []}
-    inside = 0
-    for seed in range(4):
-        measured = silver_in_silicon(seed)
-        found["regression"].append(ordinary_regression(measured)[1])
-        best = fit_devices(measured, models=["soft-bounds"], seed=seed, threads=1).best
-        label = best.parameters["potentiation.slope"]
-        c2c = best.parameters["variation.range_c2c"]
-        from hil_sim.models.conversions import label_of_nu
+    from hil_sim.models.conversions import label_of_nu
 
-        values = [label_of_nu(-np.log1p(-min(x, 0.9999))) for x in (
-            label.low, label.value, label.high)]  # fmt: skip
-        found["fit"].append(values[1])
-        inside += values[0] <= 2.4 <= values[2]
-        assert c2c.value == pytest.approx(0.035, rel=0.03)
-        down = best.parameters["depression.slope"]
-        # ν of 5.4: a slope of 0.9955
-        assert down.low <= 0.9955 <= down.high
-    print(f"\nlabel 2.4: regression {np.mean(found['regression']):.2f}, "
-          f"censored likelihood {np.mean(found['fit']):.2f}")  # fmt: skip
-    assert np.mean(found["regression"]) > 2.4 + 0.3
-    assert np.mean(found["fit"]) == pytest.approx(2.4, abs=0.1)
-    assert inside >= 3
+    regression, labels, downs, inside = [], [], [], 0
+    for seed in range(6):
+        measured = silver_in_silicon(seed)
+        regression.append(ordinary_regression(measured)[1])
+        found = fit_devices(measured, models=["soft-bounds"], seed=seed, threads=1).best.parameters
+        up, down = found["potentiation.slope"], found["depression.slope"]
+        labels.append(label_of_nu(float(-np.log1p(-up.value))))
+        downs.append(down.value)
+        inside += (up.low <= 0.8651 <= up.high) + (down.low <= 0.9932 <= down.high)
+        assert found["variation.range_c2c"].value == pytest.approx(0.035, rel=0.03)
+    print(f"\nlabel 2.4: regression {np.mean(regression):.2f}, fit {np.mean(labels):.2f}")
+    assert np.mean(regression) > 2.4 + 0.5
+    assert np.mean(labels) == pytest.approx(2.4, abs=0.15)
+    assert np.mean(downs) == pytest.approx(0.9932, abs=0.015)  # labels of -4.0 to beyond -6
+    assert inside >= 8
 
 
 @pytest.mark.parametrize("name", ["linear", "querlioz", "exponential"])
