@@ -120,7 +120,6 @@ static void finish(uint8_t op, int error, uint32_t len) {
     stored.op = (uint8_t)((op & 0x3F) | (error ? ERROR : REPLY)), stored.len = len, stored.ready = 1;
     send(session, number, stored.op, stored.body, len);
 }
-/* ---- 3. safety ------------------------------------------------------------------------------ */
 static void go_safe(uint8_t reason) {
     hal_outputs(0);
     why = armed ? reason : why, armed = 0;
@@ -236,7 +235,6 @@ static int beyond_arm(const struct summary *sum) {
     return !(arm_low <= sum->low && sum->high <= arm_high) || sum->longest > arm_width ||
            sum->most_a > arm_limit;
 }
-/* ---- runs ----------------------------------------------------------------------------------- */
 static void begin_run(const struct summary *sum) /* `now` is before its first step */ {
     running = *sum;
     run_number = number, run_status = 0, limited_step = ALL, limited_line = 0xFFFF;
@@ -278,7 +276,6 @@ static void poll_run(void) {
     if ((pulsing = in_step) != 0) hal_begin(&p);
     else state = S_DONE;
 }
-/* ---- streams -------------------------------------------------------------------------------- */
 static void begin_stream(void) /* from its first record; stream.kind, first, end, cols are set */ {
     stream.op = stored.op, stream.at = stream.first, stream.sent = stream.check = 0;
     rewind_steps(&levels, memory, loaded.total, 0, 0); stream.line = stream.first % F->lines;
@@ -528,7 +525,6 @@ static void take(uint8_t byte) {
     }
     text_len = 0;
 }
-/* ---- what is called ------------------------------------------------------------------------- */
 void board_init(const struct board_features *features) {
     F = features, boot = hal_unique(), errors = latest = 0, faulty = 0;
     rx_len = rx_over = text_len = ring_in = ring_out = 0, forget();

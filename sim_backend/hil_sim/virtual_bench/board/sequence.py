@@ -225,9 +225,9 @@ def _refuse(*checks: Check) -> None:
     """Raise Refused for the first step that fails any check, and of its failures for the first."""
     found = []
     for order, (code, what, bad) in enumerate(checks):
-        steps = np.flatnonzero(bad.any(axis=1) if bad.ndim == 2 else bad)
-        if steps.size:
-            found.append((int(steps[0]), order, code, what))
+        if bad.any():
+            step = np.argmax(bad.any(axis=1) if bad.ndim == 2 else bad)
+            found.append((int(step), order, code, what))
     if found:
         step, _, code, what = min(found)
         raise Refused(code, step, what)
