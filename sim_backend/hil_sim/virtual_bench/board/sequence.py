@@ -226,8 +226,8 @@ def _refuse(*checks: Check) -> None:
     found = []
     for order, (code, what, bad) in enumerate(checks):
         if bad.any():
-            step = np.argmax(bad.any(axis=1) if bad.ndim == 2 else bad)
-            found.append((int(step), order, code, what))
+            first = int(np.argmax(bad.any(axis=1) if bad.ndim == 2 else bad))
+            found.append((first, order, code, what))
     if found:
         step, _, code, what = min(found)
         raise Refused(code, step, what)
