@@ -129,29 +129,19 @@ def limited_pulses(run: Run) -> dict[Cell, int]:
 
 
 def conductances(run: Run) -> dict[Cell, Floats]:
-    """Return what was read of every device in siemens: the outcome, else the pulses' readings.
+    """Return the conductances that the outcome keeps of every device, in siemens.
 
-    A run that was cut short has no outcome. Currents of a sweep are no conductances.
+    Of forming and write-verify it is the last one; a sweep and a run that was cut short give none.
     """
     outcome = _outcome(run)
     if "g_siemens" in outcome and "row" in outcome:
         g = np.asarray(outcome["g_siemens"], dtype=np.float64)
         rows, cols = outcome["row"].tolist(), outcome["col"].tolist()
         return {(r, c): g[:, k] for k, (r, c) in enumerate(zip(rows, cols, strict=True))}
-    pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in ("row", "col", "g1")}
-    for batch in run.batches("pulses"):
-        for name, kept in pieces.items():
-            kept.append(batch.column(name).to_numpy(zero_copy_only=False))
-    if not pieces["row"]:
+    final = outcome.get("g_final_siemens")
+    if final is None or final.ndim != 2:
         return {}
-    row, col, g1 = (np.concatenate(pieces[name]) for name in ("row", "col", "g1"))
-    key = row.astype(np.int64) << 16 | col
-    order = np.argsort(key, kind="stable")
-    found, first = np.unique(key[order], return_index=True)
-    read = np.split(g1[order].astype(np.float64), first[1:])
-    # Null is "not read", which says nothing of the device.
-    return {(int(k) >> 16, int(k) & 0xFFFF): g[np.isfinite(g)]
-            for k, g in zip(found, read, strict=True)}  # fmt: skip
+    return {(r, c): np.array([final[r, c]]) for r, c in np.argwhere(np.isfinite(final)).tolist()}
 
 
 def _outcome(run: Run) -> dict[str, NDArray[Any]]:

@@ -23,7 +23,7 @@ METHODS: Final = ("M1", "M3")
 CURVES, TRAININGS = "curves", "trainings"  #: names of the studies
 #: Learning rates that tuning tries.
 RATE: Final = "training.schedule.eta"
-RATES: Final = (0.05, 0.1, 0.2, 0.4)
+RATES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 #: Pulses of a curve where the device file does not say how many states there are, and at most.
 _PULSES, _MOST_PULSES = 100, 512
 _CYCLES: Final = 5

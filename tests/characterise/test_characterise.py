@@ -137,6 +137,32 @@ def test_devices_at_the_current_limit_are_left_out(tmp_path):
     assert "compliance" in {e.rule for e in index.left_out}
 
 
+FORMED_FIRST = """
+schema = 1
+name = "formed"
+[[part]]
+name = "form"
+protocol = "forming"
+[[part]]
+name = "noise"
+protocol = "read-noise"
+set = { reads = 4 }
+"""
+
+
+def test_pristine_devices_are_characterised_once_they_are_formed(tmp_path):
+    station = STATION.replace("cols = 6", 'cols = 6\ncell = "1T1R"').split("[limits]")[0]
+    lab(tmp_path, FORMED_FIRST, device="hfox-pristine", station=station)
+    _, told, index = go(tmp_path)
+    assert told.begun == ["form", "noise"]
+    assert len(index.remaining) > 12
+    (tmp_path / "suite.toml").write_text(
+        'schema = 1\nname = "raw"\n[[part]]\nname = "noise"\nprotocol = "read-noise"\n'
+    )
+    _, _, index = go(tmp_path)
+    assert index.remaining == []
+
+
 def test_all_parts_together_must_fit_the_pulses_that_a_device_has_left(tmp_path):
     lab(tmp_path)
     with (tmp_path / "station.toml").open("a") as file:
