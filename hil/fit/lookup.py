@@ -27,7 +27,7 @@ from hil.fit.measured import DEPRESSION, POTENTIATION, Floats, Ints, Responses
 
 LEVELS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _MOST_BINS, _LEAST_ROWS, _ROWS_OF_SHAPE = 32, 24, 400
-_ROUNDS, _EM_ROUNDS = 6, 40
+_ROUNDS, _EM_ROUNDS, _STILL, _SETTLED = 6, 60, 1e-4, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +219,11 @@ def _measured(
         line = np.interp(place, centre, mean)
         total = np.interp(place, centre, variance)
         weight = np.clip(noise**2 / np.maximum(total * scale**2, 1e-30), 0.0, 0.5)
+        before = factor
         factor, error = _factors(own, line, total * scale**2, noise**2, n_devices)
+        known = np.isfinite(error)
+        if (np.abs(factor - before) <= _SETTLED * error)[known].all():
+            break
     rows = np.bincount(bins, minlength=n_bins)
     read = np.bincount(bins, 2.0 * (noise / scale) ** 2, n_bins) / rows
     spread = np.sqrt(np.maximum(variance - read, 0.0) * own.pulses)
@@ -276,18 +280,25 @@ def _moments(
     hit = own.at_rail & partly[bins]
     if not hit.any():
         return mean, variance, centre
+    within = line - mean[bins]  # what the place within its bin makes of the mean
+    value, free, at = step - within, ~hit, bins[hit]
     limit = (1.0 - own.start[hit]) / own.pulses / scale[hit]
-    limit = np.minimum(limit, step[hit])
-    filled, extra = step.copy(), np.zeros(step.size)
+    limit = np.minimum(limit, step[hit]) - within[hit]
+    first = np.bincount(bins[free], value[free], n_bins)
+    second = np.bincount(bins[free], value[free] ** 2, n_bins)
     for _ in range(_EM_ROUNDS):
-        m, s = mean[bins[hit]], np.sqrt(variance[bins[hit]])
+        m, s = mean[at], np.sqrt(variance[at])
         alpha = (limit - m) / s
         ratio = np.exp(-0.5 * alpha**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(-alpha))
-        filled[hit] = m + s * ratio
-        extra[hit] = s**2 * np.maximum(1.0 + alpha * ratio - ratio**2, 0.0)
-        mean = average(filled)
-        line = np.interp(place, centre, mean)
-        variance = np.maximum(average((filled - line) ** 2 + extra), 1e-30)
+        filled = m + s * ratio
+        square = filled**2 + s**2 * np.maximum(1.0 + alpha * ratio - ratio**2, 0.0)
+        now = (first + np.bincount(at, filled, n_bins)) / rows
+        spread = (second + np.bincount(at, square, n_bins)) / rows - now**2
+        moved = np.abs(now - mean)[partly] / np.sqrt(variance[partly])
+        mean = np.where(partly, now, mean)
+        variance = np.where(partly, np.maximum(spread, 1e-30), variance)
+        if moved.max() < _STILL:
+            break
     return mean, variance, centre
 
 
