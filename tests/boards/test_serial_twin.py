@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hil_drivers.serial_board.runs import Runner
 from serial_bench import GRIDS, SLOW, on_bench, station_of, text_of
 from test_twin import FLOAT32_SIEMENS, PROTOCOLS, READINGS_IN, run
 
@@ -11,6 +12,7 @@ from hil.control.array import SynapseArray
 from hil.control.opening import make_backend
 from hil.phases.verify_settings import WriteVerify
 from hil.program import Phase, PulseBlock
+from hil.testing import programs
 
 CURRENT_STEP_A, READ_V = 1e-9, 0.2
 
@@ -182,3 +184,27 @@ def test_a_board_behind_a_socket_is_the_same_board():
             (readings,) = board.run(list(read_blocks(board, op)))
             found.append(readings.current_a)
     np.testing.assert_array_equal(*found)
+
+
+def test_levels_of_a_board_that_is_calibrated_are_fetched_and_recorded(monkeypatch):
+    """A board whose levels differ from its grid is one whose loads say so."""
+    wiring = "".join(
+        f'[[wiring]]\nline = "{group}{k}"\nchannel = "board.{group[0].lower()}{3 - k}"\n'
+        for group in ("WL", "BL")
+        for k in range(4)
+    )
+    station = station_of(text_of() + wiring)
+    op = station.drive.operating_point()
+    load = Runner.load
+    monkeypatch.setattr(Runner, "load", lambda self, part: load(self, part) + 1e-4)
+    with on_bench(station, seed=9) as (board, _), board:
+        block = programs.write_step(board.geometry, op, [1], [2])
+        level = block.level_v * 1.00001
+        asked = PulseBlock.build(
+            block.phase, block.state, level, block.width_s, selected=block.selected
+        )
+        delivered = board._prepare(asked)
+        board._execute(delivered)
+    assert delivered is not asked
+    on_grid = np.where(asked.state == 2, np.rint(level / 5e-4) * 5e-4, level)
+    np.testing.assert_allclose(delivered.level_v, on_grid, rtol=1e-7)
