@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from command_tables import manuals, tables, unknown
 from fake_session import IDN, DeadSession, FakeSession
+from hil_drivers.boards import BoardBackend
 from hil_drivers.instrument import ChannelSteps, SourceInstrument, SwitchMatrix, SyncPlan, SyncRole
 from lua_50 import too_new
 
@@ -26,6 +27,8 @@ from hil.errors import (
     ReadbackError,
 )
 
+#: Drivers of boards that drive a whole array; tests/boards has the rest of their rules.
+BOARDS = {"arc-one": "ArcOne", "serial-board": "SerialBoard"}
 DRIVERS = {
     "keithley-2600b": "Keithley2600B", "keithley-2450": "Keithley2450",
     "keithley-2400": "Keithley2400", "keysight-b2900": "KeysightB2900",
@@ -123,10 +126,21 @@ def test_its_name_class_and_folder_agree(name):
 def test_every_entry_point_is_a_driver_of_these_rules():
     entries = {e.name: e.value for e in entry_points(group="hil.instruments")}
     assert entries == {
-        name: f"hil_drivers.{name.replace('-', '_')}:{kind}" for name, kind in DRIVERS.items()
+        name: f"hil_drivers.{name.replace('-', '_')}:{kind}"
+        for name, kind in {**DRIVERS, **BOARDS}.items()
     }
     assert set(tables()) == set(DRIVERS)
     assert set(IDN) == set(DRIVERS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_is_a_backend_with_settings_of_its_own(name):
+    kind = getattr(import_module(f"hil_drivers.{name.replace('-', '_')}"), BOARDS[name])
+    assert issubclass(kind, BoardBackend)
+    assert kind.driver == name
+    assert not inspect.isabstract(kind)
+    assert kind.Settings.model_json_schema()["additionalProperties"] is False
+    assert len((kind.__doc__ or "").splitlines()[0]) > 20
 
 
 @every
