@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.fit import kernels
+from hil.fit.chains import Likelihood, per_device
 from hil.fit.laws import LAWS, N_NODES, Law, curve
 from hil.fit.measured import DEPRESSION, POTENTIATION
-from hil.fit.mixed import Likelihood, Mixed, maximise, per_device, restricted, solve
+from hil.fit.mixed import Mixed, maximise, restricted, solve
 from hil.fit.naming import middle_step, name_all
 from hil.fit.preparing import Rails, moved_out
 from hil.fit.reading_off import Reading, Setting
@@ -24,6 +25,7 @@ QUANTILES: Final = (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)
 FEWEST_FOR_SHAPES: Final = 6  #: devices that a spread of shapes needs
 _GRID: Final = 33
 _MARGIN: Final = 3.0  # deviations by which an end that was not reached is put further out
+_TOGETHER: Final = 0.7  # correlation of the parts of a variance beyond which one is left out
 _ACTS: Final = 6.0  # in log-likelihood
 
 
@@ -99,19 +101,18 @@ def _fit(name: str, setting: Setting, varies: bool, earlier: Fitted | None) -> F
         begin_from(mixed, earlier.mixed)
     maximise(likelihood, mixed)
     reading = _read_off(setting, law, mixed)
-    if _inseparable(reading):
-        mixed.held.add(kernels.V_MULT)
-        total = reading.value(kernels.V_ADD)
-        step = middle_step(law, mixed.theta.mean(0), n_nodes)
-        mixed.theta[:, kernels.V_ADD] = total + mixed.theta[0, kernels.V_MULT] * step**2
-        mixed.theta[:, kernels.V_MULT] = 0.0
+    part = _not_told(reading)
+    if part is not None:
+        most = max(reading.value(part) + reading.t * reading.error(part), 0.0)
+        other = kernels.V_ADD if part == kernels.V_MULT else kernels.V_MULT
+        step = middle_step(law, mixed.theta.mean(0), n_nodes) ** 2
+        unit = step if part == kernels.V_MULT else 1.0 / step
+        mixed.held.add(part)
+        mixed.theta[:, other] += mixed.theta[0, part] * unit
+        mixed.theta[:, part] = 0.0
         maximise(likelihood, mixed)
         reading = _read_off(setting, law, mixed)
-        reading.warnings.append(
-            "variation.step_c2c: steps are of about one size, so a spread in proportion to the "
-            "step cannot be told from one in proportion to the range; all is given as "
-            "variation.range_c2c. Pulses of other amplitudes would tell (protocol pulse-map)"
-        )
+        reading.bounds[part] = most
     name_all(reading, n_nodes)
     residuals = likelihood(mixed.theta, slopes=False, residuals=True).residuals
     residuals = residuals[np.isfinite(residuals)]
@@ -146,14 +147,24 @@ def _read_off(setting: Setting, law: Law, mixed: Mixed) -> Reading:
     return Reading(setting, law, mixed, solve(mixed, score, information, extra))
 
 
-def _inseparable(reading: Reading) -> bool:
-    """True when neither part of the cycle-to-cycle variance is known to be above 0."""
+def _not_told(reading: Reading) -> int | None:
+    """Return the part of the cycle-to-cycle variance that the data does not tell from the other.
+
+    None where both are known, or where the other can be known whatever this one is.
+    """
     if kernels.V_MULT in reading.mixed.held:
-        return False
+        return None
+    i, j = reading.place(kernels.V_MULT), reading.place(kernels.V_ADD)
+    if i is None or j is None:
+        return None
     lows = [
         reading.value(k) - reading.t * reading.error(k) for k in (kernels.V_MULT, kernels.V_ADD)
     ]
-    return max(lows) <= 0.0
+    size = reading.error(kernels.V_MULT) * reading.error(kernels.V_ADD)
+    together = abs(float(reading.errors[i, j])) > _TOGETHER * size
+    if lows[0] <= 0.0 and (lows[1] <= 0.0 or together):
+        return kernels.V_MULT
+    return kernels.V_ADD if lows[1] <= 0.0 and together else None
 
 
 def _curves(setting: Setting, law: Law, mixed: Mixed, n_nodes: int) -> dict[str, StepTable]:

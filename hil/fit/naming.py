@@ -52,7 +52,16 @@ def name_all(reading: Reading, n_nodes: int) -> None:
     ):  # fmt: skip
         reading.put(name, column, lambda x: float(np.sqrt(max(x, 0.0))))
         if column in mixed.held:
-            reading.names[name] = Estimate(0.0, 0.0, np.inf, False, "not told from the other part")
+            most = float(np.sqrt(reading.bounds.get(column, np.inf)))
+            other = "range_c2c" if column == kernels.V_MULT else "step_c2c"
+            reading.names[name] = Estimate(
+                0.0, 0.0, most, False, f"not told from variation.{other}, which has it all"
+            )
+            reading.warnings.append(
+                f"{name}: steps are of about one size, so spreads in proportion to the step and to "
+                f"the range are not told apart; all is given as variation.{other}. Pulses of other "
+                "amplitudes would tell (protocol pulse-map)"
+            )
     reads = reading.setting.reads
     reading.put("variation.read_noise", kernels.READ_REL,
                 lambda x: float(np.sqrt(max(x, 0.0) * reads)))  # fmt: skip

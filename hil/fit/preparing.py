@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.errors import FitError
+from hil.fit.chains import Chains
 from hil.fit.measured import COMPLIANCE, OVERFLOW, UNREAD, Responses
-from hil.fit.mixed import Chains
 from hil.fit.result import GOOD, NO_DATA, STUCK_HIGH, STUCK_LOW, STUCK_VALUE
 
 Floats = NDArray[np.float64]

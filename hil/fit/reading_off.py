@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hil.fit.chains import Chains
 from hil.fit.intervals import (
     Spread,
     bootstrap_errors,
@@ -17,7 +18,7 @@ from hil.fit.intervals import (
     variance_interval,
 )
 from hil.fit.laws import Law
-from hil.fit.mixed import Chains, Mixed, Solved
+from hil.fit.mixed import Mixed, Solved
 from hil.fit.noise import ReadNoise
 from hil.fit.preparing import Rails
 from hil.fit.result import Estimate
@@ -73,6 +74,7 @@ class Reading:
         self.draws: Floats = self.point + scale * (normal - normal.mean(0)) @ root.T
         self.names: dict[str, Estimate] = {}
         self.warnings: list[str] = []
+        self.bounds: dict[int, float] = {}  #: largest value of columns that were left out
 
     def place(self, column: int) -> int | None:
         """Return where a column of theta is in the vector of estimates; None = not estimated."""

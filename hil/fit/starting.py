@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.fit import kernels
+from hil.fit.chains import Chains
 from hil.fit.laws import N_NODES, Law, start
-from hil.fit.mixed import Chains, Mixed
+from hil.fit.mixed import Mixed
 from hil.fit.noise import ReadNoise
 from hil.fit.preparing import Rails
 
