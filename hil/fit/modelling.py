@@ -25,7 +25,7 @@ QUANTILES: Final = (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)
 FEWEST_FOR_SHAPES: Final = 6  #: devices that a spread of shapes needs
 _GRID: Final = 33
 _MARGIN: Final = 3.0  # deviations by which an end that was not reached is put further out
-_TOGETHER: Final = 0.7  # correlation of the parts of a variance beyond which one is left out
+_TOGETHER: Final = 0.5  # correlation of the parts of a variance beyond which one is left out
 _ACTS: Final = 6.0  # in log-likelihood
 
 
