@@ -17,7 +17,7 @@ from hil.control.session import Session
 from hil.control.states import State, pack, unpack
 from hil.errors import ConfigError, StoreError
 from hil.record.characterisation import Characterisation, PartRuns, open_characterisation
-from hil.record.durable import store_error, sync_folder, write_synced
+from hil.record.durable import replace_file, store_error
 from hil.record.reader import open_run
 
 #: Folder of all characterisations, in the folder of all runs.
@@ -104,13 +104,7 @@ class CharacterisationFolder:
         }  # fmt: skip
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **pack(whole))
-        new = self.path / f"{STATE}.new"
-        try:
-            write_synced(new, buffer.getvalue())
-            new.replace(self.path / STATE)
-            sync_folder(self.path)
-        except OSError as exc:
-            raise store_error("write", self.path / STATE, exc) from exc
+        replace_file(self.path / STATE, buffer.getbuffer())
 
     def _state(self) -> State:
         path = self.path / STATE

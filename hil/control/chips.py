@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -154,16 +155,9 @@ class ChipAccount:
         state: State = {
             "chip": self.chip, "done": self._done, "sums": self._sums, "open": self._open
         }  # fmt: skip
-        partial = self.path.with_name(self.path.name + ".new")
-        try:
-            with partial.open("wb") as file:
-                np.savez(file, allow_pickle=False, **pack(state))
-                file.flush()
-                durable.sync(file.fileno())
-            partial.replace(self.path)
-            durable.sync_folder(self.path.parent)
-        except OSError as exc:
-            raise durable.store_error("write", self.path, exc) from exc
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **pack(state))
+        durable.replace_file(self.path, buffer.getbuffer())
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from hil.fit.laws import ALL
 from hil.fit.lookup import MeasuredTable, Tables, build_tables
 from hil.fit.measured import DEPRESSION, POTENTIATION, Measured, Responses
 from hil.fit.result import GOOD, FitResult
+from hil.record.durable import replace_file
 
 #: Share of read noise in the variance of the steps from which on the rest is a guess.
 _MOSTLY_READ_NOISE = 0.8
@@ -43,13 +44,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    new = path.with_name(f"{path.name}.new")
-    try:
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
-    except OSError as exc:
-        new.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {exc.strerror or exc}") from exc
+    replace_file(path, text.encode("utf-8"))
 
 
 def fitted_alone(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hil.errors import StoreError
-from hil.record.durable import store_error, sync_folder, write_synced
+from hil.record.durable import replace_file
 from hil.record.jsonable import to_json
 
 #: Name of the index in the folder of a characterisation.
@@ -96,13 +96,7 @@ class Characterisation:
             {"format": FORMAT, **self.about, "cells": self.cells, "parts": parts,
              "left_out": [asdict(found) for found in self.left_out]}, indent=1,
         )  # fmt: skip
-        new = self.path / f"{INDEX}.new"
-        try:
-            write_synced(new, content)
-            new.replace(self.path / INDEX)
-            sync_folder(self.path)
-        except OSError as exc:
-            raise store_error("write", self.path / INDEX, exc) from exc
+        replace_file(self.path / INDEX, content)
 
 
 def is_characterisation(path: str | Path) -> bool:

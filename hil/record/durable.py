@@ -130,6 +130,23 @@ def write_synced(path: Path, content: bytes | memoryview) -> None:
         os.close(fd)
 
 
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all: beside it first, then under its name, on the disk for good.
+
+    Raises:
+        StoreError: it cannot be written; what was there still is.
+    """
+    new = path.with_name(f"{path.name}.new")
+    try:
+        write_synced(new, content)
+        new.replace(path)
+        sync_folder(path.parent)
+    except OSError as exc:
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            new.unlink(missing_ok=True)
+        raise store_error("write", path, exc) from exc
+
+
 class Ballast:
     """Space held back so that a full disk still takes what was measured and the stop record.
 

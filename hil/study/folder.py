@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from hil.errors import ConfigError, StoreError
+from hil.record.durable import replace_file
 from hil.record.jsonable import to_json
 from hil.study.code import code_version
 from hil.study.file import Study
@@ -146,9 +147,7 @@ class StudyFolder:
         """Write which points belong to the study as it is now, and how many it will have."""
         content = to_json({"code": code_version(), "total": total,
                            "points": [point.id for point in points]}, indent=2)  # fmt: skip
-        new = self.path / "study.json.new"
-        new.write_bytes(content)
-        new.replace(self.path / "study.json")
+        replace_file(self.path / "study.json", content)
 
     @property
     def total(self) -> int:

@@ -17,7 +17,7 @@ from hil.control.session import open_session
 from hil.record import open_run
 
 #: Who may touch what puts simulated devices back.
-RESTORERS = {"backend.py", "control/checkpointing.py"}
+RESTORERS = {"backend.py", "characterise/folder.py", "control/checkpointing.py"}
 
 
 def run_hil(*arguments, cwd):
