@@ -14,7 +14,7 @@ from hil.control.runner import Runner
 from hil.errors import ProtocolError
 from hil.pairs import PairMap
 from hil.phases.matvec import MatVec
-from hil.program import FloatArray, Phase
+from hil.program import FloatArray, Phase, split
 
 
 def as_batch(values: ArrayLike) -> tuple[FloatArray, bool]:
@@ -79,16 +79,21 @@ class PairProducts:
 
     def _run(self, side: int, product: MatVec, inputs: FloatArray, signed: bool) -> FloatArray:
         runner, chunk = self._runners[side], self._chunks[side][signed]
-        if len(inputs) <= chunk:
+        if len(inputs) <= chunk and not product.lowers:
             block = product.block(inputs, signed=signed)
             return product.decode(block, runner.block(block), len(inputs), signed=signed)
         op_id = None if runner.recorder is None else runner.recorder.next_op()
-        parts = []
-        for ordinal, begin in enumerate(range(0, len(inputs), chunk)):
+        caps, ordinal, parts = runner.backend.capabilities, 0, []
+        chunk = max(chunk // product.reads_per_step, 1)
+        for begin in range(0, max(len(inputs), 1), chunk):
             part = inputs[begin : begin + chunk]
             block = product.block(part, signed=signed)
-            readings = runner.block(block, op_id, ordinal)
-            parts.append(product.decode(block, readings, len(part), signed=signed))
+            total = np.zeros((len(part), product.sense.size))
+            for piece in split(block, caps.max_steps, caps.max_block_s):
+                readings = runner.block(piece, op_id, ordinal)
+                total += product.decode(piece, readings, len(part), signed=signed)
+                ordinal += 1
+            parts.append(total)
         return np.concatenate(parts)
 
     def forward(self, inputs: FloatArray) -> FloatArray:

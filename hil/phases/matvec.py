@@ -61,6 +61,9 @@ class MatVec:
         select = geometry.cell.select
         self._gate_lines = None if select is None else geometry.lines(select)
         self._kernels: Any = None
+        #: whether blocks are made anew for what the backend lacks; they may be longer than it takes
+        self.lowers = not (capabilities.per_line_width and capabilities.parallel_sense)
+        self.reads_per_step = 1 if capabilities.parallel_sense else sense.size
         self.lowering: tuple[str, ...] = ()  #: what was done to suit the backend; recorded
 
     def template(self, n_steps: int) -> BlockTemplate:
@@ -167,7 +170,7 @@ class MatVec:
         return self._lowered(block)
 
     def _lowered(self, block: PulseBlock) -> PulseBlock:
-        if self.capabilities.per_line_width and self.capabilities.parallel_sense:
+        if not self.lowers:
             return block
         block, self.lowering = lower_for(block, self.capabilities)
         return block

@@ -96,7 +96,6 @@ def write_inputs(wishes: Wishes, folder: Path) -> Inputs:
         }  # fmt: skip
     else:
         station = _of_station(wishes.station, device)
-        training = _in_short_blocks(training, wishes.station, max(cols for _, cols in sizes))
     side = max(round(wishes.devices**0.5), 1)
     array = {
         "schema": 1, "name": "curves", "backend": "sim",
@@ -205,24 +204,6 @@ def _of_station(path: Path, device: Mapping[str, Any]) -> dict[str, Any]:
                      "limits_current": able.limits_current}  # fmt: skip
     station["twin"] = twin
     return station
-
-
-def _in_short_blocks(training: Training, path: Path, n_cols: int) -> Training:
-    """Return the training with so few test samples per block as a rig's longest block holds.
-
-    Where lines are sensed one by one, a sample takes a read of every column.
-    """
-    station = load_station(path)
-    backend, op = make_backend(station, station.array[0], sim=not station.instrument)
-    able = backend.capabilities
-    sample_s = (op.read_s + op.rise_s + op.fall_s + op.gap_s) * (
-        1 if able.parallel_sense else n_cols
-    )
-    most = max(int(able.max_block_s / sample_s), 1)
-    table = training.evaluation
-    if most >= table.batch:
-        return training
-    return training.model_copy(update={"evaluation": table.model_copy(update={"batch": most})})
 
 
 def _studies(wishes: Wishes, training: Training) -> dict[str, dict[str, Any]]:

@@ -249,3 +249,24 @@ def test_a_two_arrays_map_needs_its_second_array(rng):
     pairs = PairMap.build("two-arrays", backend.geometry, 3, 3)
     with pytest.raises(GeometryError, match="second array"):
         SynapseArray(backend, operating_point(), pairs)
+
+
+@pytest.mark.parametrize("kind", ["adjacent", "two-arrays"])
+@pytest.mark.parametrize("coding", ["width", "amplitude"])
+@pytest.mark.parametrize("short", [{"max_block_s": 4e-3}, {"max_steps": 5}], ids=["time", "steps"])
+def test_products_longer_than_a_block_may_be_take_several_with_equal_results(
+    rng, kind, coding, short
+):
+    serial = {"parallel_sense": False, "per_line_width": False}
+    x, d = rng.uniform(-1, 1, (9, 5)), rng.normal(0, 3, (4, 3))
+    seed = int(rng.integers(1 << 30))
+    found = []
+    for able in (Capabilities(**serial), Capabilities(**serial, **short)):
+        array, _ = make_array(np.random.default_rng(seed), kind, capabilities=able, coding=coding)
+        products = array.forward(x), array.forward(x[0]), array.backward(d)
+        found.append((*products, *(side.g for side in array.backends)))
+        blocks = [block for side in array.backends for block in side.driven]
+        assert all(b.duration_s <= able.max_block_s * (1 + 1e-9) for b in blocks)
+        assert all(b.n_steps <= able.max_steps for b in blocks)
+    for one, several in zip(*found, strict=True):
+        np.testing.assert_allclose(several, one, rtol=1e-12, atol=1e-12)
