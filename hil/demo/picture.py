@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hil.errors import BackendUnavailable
+from hil.extras import needed_for
 
 if TYPE_CHECKING:
     from hil.demo.result import DemoResult
@@ -30,14 +30,10 @@ def draw(result: DemoResult, path: Path) -> None:
     Raises:
         BackendUnavailable: matplotlib is not installed.
     """
-    try:
+    with needed_for("the picture", "plot"):
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise BackendUnavailable(
-            f"the picture needs matplotlib, `pip install synapse-hil[plot]`: {exc}"
-        ) from exc
     with mpl.rc_context(rc=_STYLE):
         figure = Figure(figsize=(9.0, 6.8), layout="constrained")
         FigureCanvasAgg(figure)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hil.errors import BackendUnavailable, ConfigError, StoreError
+from hil.errors import ConfigError, StoreError
 from hil.explain.device import check_cell, seen
 from hil.explain.events import lines_of_cell
 from hil.explain.waveforms import Waveforms, chosen_lines, waveforms
+from hil.extras import needed_for
 from hil.geometry import ArrayGeometry
 from hil.program import LineState, Phase, PulseBlock
 from hil.units import format_quantity
@@ -60,15 +61,11 @@ def plot_lines(
         ConfigError: the programme is empty, or the format is not known.
         StoreError: the file cannot be written.
     """
-    try:
+    with needed_for("a picture", "plot"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
-    except ImportError as exc:
-        raise BackendUnavailable(
-            'a picture needs matplotlib; install it with: pip install "synapse-hil[plot]"'
-        ) from exc
     if cell is not None:
         check_cell(geometry, cell)
     found = waveforms(blocks, max_pulses)

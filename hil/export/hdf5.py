@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.errors import StoreError
 from hil.export.files import PatientFile
 from hil.export.outcome import unit_of
 from hil.export.rows import Check, pieces
+from hil.extras import needed_for
 from hil.record.jsonable import to_json
 from hil.record.labelled import (
     DIMENSIONS,
@@ -49,13 +49,11 @@ def write_hdf5(
     do not look into groups; ``netcdf`` marks the file as netCDF-4.
 
     Raises:
-        StoreError: h5py is not installed.
+        BackendUnavailable: h5py is not installed.
         OSError: the file cannot be written.
     """
-    try:
+    with needed_for("an export to HDF5", "export"):
         import h5py
-    except ImportError as exc:
-        raise StoreError("h5py is not installed; pip install 'synapse-hil[export]'") from exc
     with PatientFile(path, "w+") as disk:
 
         def check_all() -> None:

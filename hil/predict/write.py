@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hil.extras import needed_for
 from hil.predict.inputs import RATE
 from hil.predict.results import NUMBERS, Method, as_dict
 from hil.record.jsonable import to_json
 from hil.report.facts import Table
 from hil.report.page import pictures, render
-from hil.report.render import needs_extra, save, styled, svgs
+from hil.report.render import save, styled, svgs
 from hil.report.write import save_svgs, save_text
 from hil.study.table import Mean
 from hil.units import format_duration, format_quantity
@@ -49,7 +50,7 @@ def write_prediction(
     rows = folder / "prediction.csv"
     save_text(rows, _csv(methods))
     files = [numbers, rows]
-    with needs_extra():
+    with needed_for("a report", "report"):
         from hil.predict.figures import drawings
 
         drawn = drawings(methods, curves)

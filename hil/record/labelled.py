@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hil.errors import StoreError
+from hil.extras import needed_for
 from hil.record.schema import TABLES, Column, TableName
 
 if TYPE_CHECKING:
@@ -100,14 +101,13 @@ def to_dataset(run: Run, table: TableName) -> xr.Dataset:
     """Return a table as an xarray dataset along one dimension; null is NaN.
 
     Raises:
-        StoreError: no such table, or xarray is not installed.
+        StoreError: no such table.
+        BackendUnavailable: xarray is not installed.
     """
     if table not in TABLES:
         raise StoreError(f"no table {table!r}; a run has {', '.join(TABLES)}")
-    try:
+    with needed_for("a labelled table", "export"):
         import xarray as xr
-    except ImportError as exc:
-        raise StoreError("xarray is not installed; pip install 'synapse-hil[export]'") from exc
     rows = getattr(run, table).combine_chunks()
     dimension = DIMENSIONS[table]
     variables = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from hil.errors import StoreError
+from hil.extras import needed_for
 from hil.locks import is_held
 from hil.record.checkpoints import Checkpoint, noted_checkpoints
 from hil.record.files import LOCK
@@ -199,14 +200,13 @@ class Run:
         """Return ``reads``, ``pulses`` or ``ops`` as a data frame with ``frame.attrs["units"]``.
 
         Raises:
-            StoreError: no such table, or pandas is not installed.
+            StoreError: no such table.
+            BackendUnavailable: pandas is not installed.
         """
         if table not in TABLES:
             raise StoreError(f"no table {table!r}; a run has {', '.join(TABLES)}")
-        try:
+        with needed_for("a data frame", "pandas"):
             import pandas as pd
-        except ImportError as exc:
-            raise StoreError("pandas is not installed; pip install 'synapse-hil[pandas]'") from exc
         rows = getattr(self, table)
         frame: pd.DataFrame = rows.to_pandas()
         for column in TABLES[table]:

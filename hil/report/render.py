@@ -9,31 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hil.errors import BackendUnavailable, StoreError
+from hil.errors import StoreError
 
 if TYPE_CHECKING:
     from hil.report.figures.style import Drawing
 
 T = TypeVar("T")
-
-MISSING_EXTRA = (
-    'a report needs matplotlib and jinja2; install them with: pip install "synapse-hil[report]"'
-)
-
-
-@contextmanager
-def needs_extra() -> Iterator[None]:
-    """Turn a missing package of the extra ``report`` into an error that names the extra.
-
-    Raises:
-        BackendUnavailable: matplotlib or jinja2 is not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] not in ("matplotlib", "jinja2"):
-            raise
-        raise BackendUnavailable(MISSING_EXTRA) from exc
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.errors import ConfigError, StoreError
-from hil.report.render import needs_extra, save, styled, svgs
+from hil.extras import needed_for
+from hil.report.render import save, styled, svgs
 
 if TYPE_CHECKING:
     from hil.report.facts import Table
@@ -53,7 +54,7 @@ def write_report(
         StoreError: no run folder, or a file cannot be written.
         BackendUnavailable: the extra ``report`` is not installed.
     """
-    with needs_extra():
+    with needed_for("a report", "report"):
         from hil.report.figures.listing import drawings
         from hil.report.gather import gather
         from hil.report.page import run_page
@@ -81,7 +82,7 @@ def write_comparison(
 
     ``out`` None: ``report-with-<id>.html`` in the first run's folder.
     """
-    with needs_extra():
+    with needed_for("a report", "report"):
         from hil.report.compare import compare, comparison_page
         from hil.report.figures.overlays import overlays
         from hil.report.gather import gather

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from hil.errors import BackendUnavailable
+from hil.extras import needed_for
 from hil.study.folder import PointFolder, StudyFolder
 from hil.study.points import Point
 from hil.study.work import run_point
@@ -69,8 +69,9 @@ class LocalEngine:
             for task in tasks:
                 ended(*task.run())
             return
-        joblib = _joblib()
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
+        with needed_for("a study on several workers", "study"):
+            import joblib
+            from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         left = {task.id: task for task in tasks}
         deaths: Counter[str] = Counter()
@@ -97,13 +98,3 @@ class LocalEngine:
 
 def _begun(task: Task) -> bool:
     return bool(task.folder.runs) and task.folder.done is None
-
-
-def _joblib() -> Any:
-    try:
-        import joblib
-    except ImportError as exc:
-        raise BackendUnavailable(
-            'several workers need joblib: pip install "synapse-hil[study]"'
-        ) from exc
-    return joblib

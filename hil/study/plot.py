@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from hil.errors import BackendUnavailable, ConfigError, StoreError
+from hil.errors import ConfigError, StoreError
+from hil.extras import needed_for
 from hil.study.points import short
 from hil.study.table import Mean, Row
 
@@ -34,12 +35,8 @@ def plot_study(
         BackendUnavailable: matplotlib is not installed.
         StoreError: the picture cannot be written.
     """
-    try:
+    with needed_for("a plot", "plot"):
         from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise BackendUnavailable(
-            'a plot needs matplotlib: pip install "synapse-hil[plot]"'
-        ) from exc
     field = swept_field(table, x)
     curves = _curves(table, field, y)
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hil.errors import BackendError, BackendUnavailable
+from hil.extras import needed_for
 from hil.study.engines import Ended, LocalEngine, Task
 
 _POLL_S: Final = 2.0
@@ -95,12 +96,8 @@ class SlurmEngine:
             time.sleep(_POLL_S)
 
     def _submit(self, tasks: Sequence[Task]) -> list[Any]:
-        try:
+        with needed_for("the SLURM engine", "slurm"):
             import submitit
-        except ImportError as exc:
-            raise BackendUnavailable(
-                'the SLURM engine needs submitit: pip install "synapse-hil[slurm]"'
-            ) from exc
         logging.getLogger("submitit").setLevel(logging.ERROR)
         try:
             executor = submitit.AutoExecutor(

@@ -177,7 +177,7 @@ def test_without_lupa_the_extra_is_named(lab):
         [sys.executable, "-c", code], cwd=lab, capture_output=True, text=True, check=False
     )
     assert done.returncode == 5
-    assert "pip install 'synapse-hil[bench]'" in done.stderr
+    assert 'pip install "synapse-hil[bench]"' in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -98,8 +98,8 @@ def test_a_missing_extra_is_named(finished):
         f"main(['monitor', {str(finished)!r}])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 3
-    assert "pip install 'synapse-hil[monitor]'" in done.stderr
+    assert done.returncode == 5
+    assert 'pip install "synapse-hil[monitor]"' in done.stderr
 
 
 def test_watching_writes_nothing_into_the_run(tmp_path):

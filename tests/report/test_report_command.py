@@ -72,12 +72,12 @@ def test_without_the_extra_the_command_names_it(library, package):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_other_missing_modules_are_not_blamed_on_the_extra(monkeypatch, library):
-    from hil.report.render import needs_extra
+def test_a_missing_module_of_ours_is_not_blamed_on_the_extra(monkeypatch, library):
+    from hil.extras import needed_for
 
-    with pytest.raises(ModuleNotFoundError, match="elsewhere"), needs_extra():
-        raise ModuleNotFoundError("no elsewhere", name="elsewhere")
-    with pytest.raises(BackendUnavailable, match=r"\[report\]"), needs_extra():
+    with pytest.raises(ModuleNotFoundError, match="gone"), needed_for("a report", "report"):
+        raise ModuleNotFoundError("gone", name="hil.report.gone")
+    with pytest.raises(BackendUnavailable, match=r"\[report\]"), needed_for("a report", "report"):
         raise ModuleNotFoundError("no", name="matplotlib.figure")
 
 

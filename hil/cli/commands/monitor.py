@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,19 +33,16 @@ def monitor(
     """Watch a run in the browser, while it is recorded or afterwards.
 
     It only reads the run folder. Ctrl-C ends it; the run does not notice."""
-    from hil.errors import ConfigError, StoreError
+    from hil.errors import StoreError
+    from hil.extras import needed_for
     from hil.monitor.newest import newest_run
 
     output = Output(as_json)
-    try:
+    with needed_for("the monitor", "monitor"):
         from hil.monitor.server import Monitor
-    except ImportError as exc:
-        raise ConfigError(
-            f"the monitor needs {exc.name}; pip install 'synapse-hil[monitor]'"
-        ) from exc
     newest = None
     if run == LATEST:
-        newest = lambda: newest_run(out)  # noqa: E731
+        newest = partial(newest_run, out)
         folder = newest_run(out)
         if folder is None:
             raise StoreError(f"{out}: no run in it yet; start one, or name a run folder")

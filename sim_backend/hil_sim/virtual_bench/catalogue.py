@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Final
 
 from hil.errors import BackendUnavailable
+from hil.extras import needed_for
 from hil_sim.virtual_bench.personality import Personality
 
 _PACKAGE: Final = "hil_sim.virtual_bench.instruments"
@@ -35,10 +36,6 @@ def personality_class(driver: str) -> type[Personality]:
             f"the virtual bench has no {driver!r}; it has {', '.join(EMULATORS)}"
         )
     module, name = EMULATORS[driver]
-    try:
+    with needed_for(f"the emulator of {driver}", "bench"):
         kind: type[Personality] = getattr(import_module(f"{_PACKAGE}.{module}"), name)
-    except ImportError as exc:
-        raise BackendUnavailable(
-            f"the emulator of {driver} needs {exc.name}: pip install 'synapse-hil[bench]'"
-        ) from exc
     return kind
