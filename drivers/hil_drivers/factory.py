@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -213,6 +213,12 @@ class RigFactory(Calibrates):
         from hil_drivers.serial_board.starter import STATION
 
         return {"rig-station.toml": _STATION, "board-station.toml": STATION}
+
+    def station_text(self, kind: str, sizes: Sequence[tuple[int, int]], device: str) -> str:
+        """Return the station file of a rig of kind a, b, c or d; see :mod:`.rig_stations`."""
+        from hil_drivers.rig_stations import station_text
+
+        return station_text(kind, sizes, device)
 
     def doctor(self) -> list[str]:
         """Return the drivers found, and those that do not load."""

@@ -26,6 +26,14 @@ def init(
         bool,
         typer.Option("--studies", help="The studies of the docs on MNIST, with all they need."),
     ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", metavar="a|b|c|d", help="With --rig: one of the four kinds of rig."),
+    ] = None,
+    array: Annotated[
+        list[str] | None,
+        typer.Option("--array", metavar="ROWSxCOLS", help="With --kind: an array; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write commented starter files into a folder.
@@ -38,7 +46,11 @@ def init(
     output = Output(as_json)
     if rig + board + studies > 1:
         raise typer.BadParameter("--rig, --board and --studies exclude one another")
+    if (kind or array) and not rig:
+        raise typer.BadParameter("--kind and --array need --rig")
     texts = study_files() if studies else starter_files(rig, board)
+    if kind or array:
+        texts["station.toml"] = rig_station(kind or "a", array or ["4x4"])
     files = {folder / name: text for name, text in texts.items()}
     for path in files:
         if path.exists():
@@ -73,6 +85,28 @@ def starter_files(rig: bool = False, board: bool = False) -> dict[str, str]:
         name = "rig-station.toml" if rig else "board-station.toml"
         texts["station.toml"] = backend_factory("rig").templates()[name]
     return {**texts, **backend_factory("sim").templates(), "training.toml": STARTER}
+
+
+def rig_station(kind: str, arrays: list[str]) -> str:
+    """Return the station of a kind of rig; its devices are those of ``device.toml`` beside it.
+
+    Raises:
+        ConfigError: no such kind, or a size that is not rows x columns.
+        BackendUnavailable: the drivers are not installed.
+    """
+    from hil.errors import BackendUnavailable, ConfigError
+    from hil.registry import backend_factory
+
+    sizes = []
+    for text in arrays:
+        rows, _, cols = text.lower().partition("x")
+        if not (rows.isdecimal() and cols.isdecimal()):
+            raise ConfigError(f"{text!r} is not rows x columns, as 65x64", field="--array")
+        sizes.append((int(rows), int(cols)))
+    station = getattr(backend_factory("rig"), "station_text", None)
+    if station is None:
+        raise BackendUnavailable("the installed rig backend writes no stations")
+    return str(station(kind, sizes, "device.toml"))
 
 
 def study_files() -> dict[str, str]:
