@@ -68,7 +68,8 @@ def export_run(
 
     Raises:
         ConfigError: no such format or table.
-        StoreError: a file exists, cannot be written, or a package is not installed.
+        StoreError: a file exists or cannot be written.
+        BackendUnavailable: a package is not installed.
     """
     if to not in get_args(Format):
         raise ConfigError(f"no format {to!r}; allowed: {', '.join(SUFFIXES)}", field="--to")

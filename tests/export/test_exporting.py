@@ -17,7 +17,7 @@ import scipy.io
 import xarray as xr
 from runs_to_export import record
 
-from hil.errors import ConfigError, StoreError
+from hil.errors import BackendUnavailable, ConfigError, StoreError
 from hil.export import SUFFIXES, export_run, files, matlab
 from hil.record import CommitPolicy, RunFolder, open_run
 
@@ -193,14 +193,14 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     run, to, package, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(StoreError, match=r"h5py is not installed; pip install 'synapse-hil\[exp"):
+    with pytest.raises(BackendUnavailable, match=r'h5py: pip install "synapse-hil\[export\]"'):
         export_run(run, to, tmp_path / "run.h5")
     assert left_in(tmp_path) == ["runs"]
 
 
 def test_without_xarray_to_xarray_says_how_to_get_it(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
-    with pytest.raises(StoreError, match=r"pip install 'synapse-hil\[export\]'"):
+    with pytest.raises(BackendUnavailable, match=r'pip install "synapse-hil\[export\]"'):
         run.to_xarray()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from recording import LIVE, make, measured, read_block
 
-from hil.errors import StoreError
+from hil.errors import BackendUnavailable, StoreError
 from hil.program import Phase
 from hil.record import open_run
 
@@ -198,7 +198,7 @@ def test_missing_pandas_is_said_clearly(recorded, monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_pandas)
-    with pytest.raises(StoreError, match=r"pandas is not installed; pip install"):
+    with pytest.raises(BackendUnavailable, match=r"pandas: pip install"):
         open_run(path).to_pandas("reads")
 
 
