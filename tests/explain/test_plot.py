@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
@@ -117,14 +117,7 @@ def test_an_empty_programme_an_unknown_format_and_a_missing_folder_are_said(tmp_
 
 
 def test_without_matplotlib_the_error_says_how_to_install_it(tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     geometry = ArrayGeometry(4, 4)
     with pytest.raises(BackendUnavailable, match=r"synapse-hil\[plot\]"):
         plot_lines(programme(geometry), geometry, tmp_path / "x.png")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -190,14 +190,7 @@ def test_a_damaged_stop_record_is_a_problem_not_a_crash(recorded):
 
 def test_missing_pandas_is_said_clearly(recorded, monkeypatch):
     path, _ = recorded
-    real_import = builtins.__import__
-
-    def without_pandas(name, *args, **kwargs):
-        if name == "pandas":
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_pandas)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(BackendUnavailable, match=r"pandas: pip install"):
         open_run(path).to_pandas("reads")
 
