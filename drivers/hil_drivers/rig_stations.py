@@ -24,13 +24,6 @@ gap = "100 us"
 coding = "{coding}"
 inhibit = "{inhibit}"
 """
-#: With --sim: a rig behind a matrix has no meter for every line and measures one width at a time.
-_SERIAL: Final = """
-# What the rig can do, for the simulator.
-[twin]
-parallel_sense = false
-per_line_width = false
-"""
 #: Kind -> what it is, and the channels of every line in the order of the matrix's rows.
 _KINDS: Final = {
     "a": ("source-measure unit and switch matrix", ("smu.a", "smu.b", "common")),
@@ -62,8 +55,6 @@ def station_text(kind: str, sizes: Sequence[tuple[int, int]], device: str = "non
                  f'device = "{device}"\n')  # fmt: skip
     text += _DRIVE.format(coding="width" if kind == "c" else "amplitude",
                           inhibit="v/3" if kind == "d" else "v/2")  # fmt: skip
-    if kind != "c":
-        text += _SERIAL
     for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
         own = "" if len(sizes) == 1 else str(number)
         wired = _board(name, own, size) if kind == "c" else _rig(kind, name, own, number, size,

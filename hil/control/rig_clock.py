@@ -3,7 +3,7 @@
 A training has far too many blocks to plan each on a rig. They are counted by kind (array, phase,
 number of steps to a factor of two), a few of each kind are kept, each with the block before it, and
 the rig plans those: relays, runs inside the instruments, messages. What a kind takes goes with its
-steps.
+steps. Reads that the simulator took at once are planned as the rig takes them: line by line, say.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from hil.backend import Backend
+from hil.capabilities import Capabilities
 from hil.control.bench import Planning
 from hil.control.opening import make_backend
 from hil.control.recorder import Recorder
 from hil.errors import BackendUnavailable, ConfigError, LimitError
 from hil.measurement import MeasurementBlock
 from hil.operating import OperatingPoint
-from hil.program import Phase, PulseBlock
+from hil.phases.lowering import lower_for
+from hil.program import READING_PHASES, Phase, PulseBlock
 
 if TYPE_CHECKING:
     from hil.config.station import Station
@@ -103,15 +105,16 @@ class RigClock:
         by_phase: dict[str, float] = {}
         for (backend, phase, _), kind in self._kinds.items():
             rig = self._rigs.get(self._names[backend])
-            if not isinstance(rig, Planning):
+            if rig is None or not isinstance(rig, Planning):
                 return RigTime(None, why=f"array {self._names[backend]!r} has no instruments")
             planned_s, steps = 0.0, 0
             for before, block in kind.kept:
+                first, share = _first_steps(rig.capabilities, block)
                 try:
-                    planned_s += _alone_s(rig, before, short := _short(block))
+                    planned_s += _alone_s(rig, rig.capabilities, before, first) / share
                 except LimitError as exc:
                     return RigTime(None, why=f"{Phase(phase).name.lower()}: {exc}")
-                steps += short.n_steps
+                steps += block.n_steps
             seconds = planned_s * (kind.steps / steps if steps else kind.count / len(kind.kept))
             name = Phase(phase).name.lower()
             by_phase[name] = by_phase.get(name, 0.0) + seconds
@@ -149,21 +152,32 @@ def planning_rigs(station: Station, arrays: set[str]) -> dict[str, Backend]:
     return {name: backend for name, backend in made.items() if isinstance(backend, Planning)}
 
 
-def _short(block: PulseBlock) -> PulseBlock:
-    """Return the first steps of a long block, and any other as it is."""
-    if block.n_steps <= _LONG:
-        return block
-    k = slice(_LONG)
-    return PulseBlock(
-        block.phase, block.state[k], block.level_v[k], block.width_s[k], block.rise_s[k],
-        block.fall_s[k], block.gap_s[k], block.compliance_a, block.repeat[k], block.sense[k],
-        block.selected[k], block.sensing, block.target[k],
-    )  # fmt: skip
+def _first_steps(able: Capabilities, block: PulseBlock) -> tuple[PulseBlock, float]:
+    """Return the first steps of a block as the rig takes them, and the share of all that they are.
+
+    Only reads are made anew: a write that senses several lines would be given once for each.
+    """
+    sensed = int(block.sense.sum(axis=1).max(initial=1))
+    at_once = block.phase not in READING_PHASES or able.parallel_sense
+    first = _short(block, _LONG if at_once else max(_LONG // sensed, 1))
+    share = first.n_steps / max(block.n_steps, 1)
+    if block.phase not in READING_PHASES:
+        return first, share
+    lowered, _ = lower_for(first, able)
+    short = _short(lowered, _LONG)
+    return short, share * short.n_steps / max(lowered.n_steps, 1)
 
 
-def _alone_s(rig: Planning, before: PulseBlock | None, block: PulseBlock) -> float:
+def _short(block: PulseBlock, n_steps: int) -> PulseBlock:
+    """Return the first ``n_steps`` of a longer block, and any other as it is."""
+    return block if block.n_steps <= n_steps else block.steps(0, n_steps)
+
+
+def _alone_s(
+    rig: Planning, able: Capabilities, before: PulseBlock | None, block: PulseBlock
+) -> float:
     """Return what ``block`` takes after ``before``, in seconds."""
     if before is None:
         return rig.predicted_s([block])
-    last = _short(before)
+    last, _ = _first_steps(able, before)
     return rig.predicted_s([last, block]) - rig.predicted_s([last])

@@ -69,8 +69,21 @@ def test_a_few_blocks_of_each_kind_tell_what_all_of_them_take(lab, monkeypatch, 
     assert result["rig_seconds"] == pytest.approx(trained.rig.seconds)
 
 
-def test_a_training_that_the_rig_cannot_do_as_it_was_says_why(lab):
-    station = (lab / "station.toml").read_text().replace(TWIN, "")
+def test_reads_that_were_simulated_at_once_are_timed_as_the_rig_takes_them(lab):
+    found = []
+    for twin in (TWIN, ""):
+        station = (lab / "station.toml").read_text().replace(TWIN, twin)
+        with open_session(
+            validate_text(station, Station, lab / "station.toml"), sim=True, out=lab / "runs"
+        ) as session:
+            found.append(session.train(load_training(lab / "training.toml")).rig)
+    assert found[1].why == ""
+    assert found[1].seconds == pytest.approx(found[0].seconds, rel=0.15)
+
+
+def test_a_training_that_the_rig_cannot_do_says_why(lab):
+    station = (lab / "station.toml").read_text()
+    station = station.replace('gap = "100 us"', 'gap = "100 us"\ninhibit = "v/3"')
     with open_session(
         validate_text(station, Station, lab / "station.toml"), sim=True, out=lab / "runs"
     ) as session:
