@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -109,7 +110,7 @@ def test_the_other_end_going_away_is_a_link_error():
 
 
 def test_a_port_has_one_owner():
-    with pseudo_port() as (port, _), pytest.raises(LinkError, match="exclusively"):
+    with pseudo_port() as (port, _), pytest.raises(LinkError, match="another program has the port"):
         SerialPort(port.address)
 
 
@@ -120,8 +121,29 @@ def test_a_name_that_is_no_port_is_a_wrong_setting():
 
 def test_a_port_that_is_not_there_is_a_link_error():
     missing = "COM250" if sys.platform == "win32" else "/dev/ttyNOBODY"
-    with pytest.raises(LinkError, match="could not open port"):
+    with pytest.raises(LinkError, match="there is no such port; `hil doctor` lists"):
         SerialPort(missing)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError(errno.EACCES, "could not open port"), "group `dialout`"),
+        (OSError("could not open port 'COM3': PermissionError(13, 'Access is denied.', None, 5)"),
+         "another program has the port open"),
+        (OSError("could not open port 'COM9': FileNotFoundError(2, 'cannot find', None, 2)"),
+         "no such port"),
+        (OSError(errno.EIO, "could not open port"), "opening: .*could not open port"),
+    ],
+    ids=["not allowed on Linux", "taken on Windows", "not there on Windows", "anything else"],
+)  # fmt: skip
+def test_a_port_that_does_not_open_says_what_to_do(raised, said, monkeypatch):
+    def refuse(*_, **__):
+        raise raised
+
+    monkeypatch.setattr("serial.serial_for_url", refuse)
+    with pytest.raises(LinkError, match=f"^COM3: .*{said}"):
+        SerialPort("COM3")
 
 
 def test_parity_is_for_ports_that_have_one():

@@ -209,7 +209,11 @@ class BoardLink:
                 f"{what}: {damaged} damaged frames came, and no good one; is the baud rate right, "
                 "and is it a board that speaks the framed protocol?", self.address,
             )  # fmt: skip
-        return LinkTimeout(f"{what}: no answer in {self.tries} tries", self.address)
+        hint = "; is it the right port, and a board that speaks the framed protocol?"
+        return LinkTimeout(
+            f"{what}: no answer in {self.tries} tries" + (hint if what == "HELLO" else ""),
+            self.address,
+        )
 
     @property
     def next_number(self) -> int:

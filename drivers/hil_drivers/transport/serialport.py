@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -265,5 +266,24 @@ class _Guarded:
             return LinkTimeout(f"{self._doing}: the port takes nothing", self._port.address)
         # termios.error, which POSIX ports raise when they have gone, is no OSError.
         if type(exc).__module__ == "termios" or isinstance(exc, OSError | ValueError):
-            return LinkError(f"{self._doing}: {exc}", self._port.address)
+            why = _why_not_opened(exc) if self._op == "open" else None
+            return LinkError(why or f"{self._doing}: {exc}", self._port.address)
         return None
+
+
+def _why_not_opened(exc: Exception) -> str | None:
+    """Return what to do about a port that does not open; None where that is not known.
+
+    pySerial keeps the system's error number on POSIX and puts its name into the text on Windows,
+    where access is denied to a port that another program has open.
+    """
+    number, said = getattr(exc, "errno", None), str(exc)
+    if number == errno.ENOENT or "FileNotFoundError" in said:
+        return "there is no such port; `hil doctor` lists those there are"
+    if number in (errno.EAGAIN, errno.EBUSY) or "PermissionError" in said:
+        return "another program has the port open"
+    if number == errno.EACCES:
+        return "no permission to open it; on Linux the user has to be in the group `dialout`"
+    if "configure port" in said:
+        return "it is no serial port"
+    return None
