@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "rig"))
 
-from benches import SLOW, station_of
+from benches import HEAD, SLOW, instrument, station_of
 from benches import on_bench as on_any_bench
 
 __all__ = ["GRIDS", "SLOW", "on_bench", "station_of", "text_of"]
@@ -21,35 +21,12 @@ width_resolution = "10 ns"
 current_resolution = "1 nA"
 """
 
-TEXT = """
-schema = 1
-[[array]]
-rows = {rows}
-cols = {cols}
-device = '{device}'
-cell = "{cell}"
-[drive]
-g_min = "1 uS"
-g_max = "100 uS"
-read_voltage = "0.2 V"
-read_width = "2 ms"
-potentiate_voltage = "1.5 V"
-depress_voltage = "-1.5 V"
-write_width = "200 us"
-gap = "100 us"
-coding = "{coding}"
-[[instrument]]
-name = "board"
-driver = "serial-board"
-resource = "/dev/ttyACM0"
-settings = {{ {settings} }}
-"""
-
 
 def text_of(rows=4, cols=4, device=SLOW, settings="", coding="amplitude", cell="1R"):
-    return TEXT.format(
-        rows=rows, cols=cols, device=device, settings=settings, coding=coding, cell=cell
-    )
+    head = HEAD.format(rows=rows, cols=cols, device=device)
+    for old, new in (("[drive]", f'cell = "{cell}"\n[drive]'), ('"amplitude"', f'"{coding}"')):
+        head = head.replace(old, new)
+    return head + instrument("board", "serial-board", settings=settings, resource="/dev/ttyACM0")
 
 
 @contextmanager

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from arc_bench import AS_RIG, SLOW, on_bench, station_of, text_of
+from arc_bench import on_bench, station_of, text_of
+from benches import AS_RIG, CURVED, SETTINGS, device_file, few_digits, train_on, written
 
 from hil.control.array import SynapseArray
 from hil.control.opening import default_pairs, make_backend
-from hil.phases.verify_settings import WriteVerify
 
 PROTOCOLS = {
     "read-map": 'kind = "read-map"\n',
@@ -29,16 +27,6 @@ SHARE = 2e-7
 def simulated(text, seed=4):
     station = station_of(text)
     return make_backend(station, station.array[0], sim=True, seed=seed)
-
-
-def device_file(folder, *changes):
-    text = Path(SLOW).read_text()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    path = folder / "device.toml"
-    path.write_text(text)
-    return str(path)
 
 
 def run(backend, op, protocol, tmp_path):
@@ -74,30 +62,16 @@ def test_board_and_simulator_give_the_same_conductances(protocol, tmp_path):
             ), name
 
 
-def written(backend, op, settings):
-    """Return the outcome of writing targets on the diagonal, and the whole array then."""
-    array = SynapseArray(backend, op)
-    shape = backend.geometry.shape
-    targets = np.linspace(1e-5, 9e-5, shape[0] * shape[1]).reshape(shape)
-    with backend:
-        outcome = array.write(targets, mask=np.eye(*shape) == 1, settings=settings).outcome
-        return {**outcome, "g_read_siemens": array.read()}
+def varied(folder, rows, cols):
+    """Return a station of varied devices and pulses that no text of few digits says exactly."""
+    spread = ("[current]", "[variation]\nstep_d2d = 0.1\nstep_c2c = 0.05\n[current]")
+    device = device_file(folder, [*CURVED, spread])
+    return text_of(rows, cols, device).replace('"200 us"', '"200.123456789012 us"')
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [WriteVerify(tolerance_fraction=0.01),
-     WriteVerify(tolerance_fraction=0.01, strategy="ispp", hold=1)],
-    ids=["bursts", "ispp"],
-)  # fmt: skip
-def test_write_verify_decides_on_a_mimicking_simulator_as_on_the_board(settings, tmp_path):
-    curved = device_file(
-        tmp_path, ('model = "linear"', 'model = "exponential"'),
-        ("states = 256", "states = 64\nnu = 2.0"),
-        ("[current]", "[variation]\nstep_d2d = 0.1\nstep_c2c = 0.05\n[current]"),
-    )  # fmt: skip
-    # Pulses that no text of few digits says exactly.
-    text = text_of(3, 3, curved).replace('"200 us"', '"200.123456789012 us"')
+@pytest.mark.parametrize("how", SETTINGS)
+def test_write_verify_decides_on_a_mimicking_simulator_as_on_the_board(how, tmp_path):
+    text, settings = varied(tmp_path, 3, 3), SETTINGS[how]
     sim, op = simulated(text + AS_RIG)
     expected = written(sim, op, settings)
     with on_bench(text) as (board, bench, _):
@@ -109,6 +83,23 @@ def test_write_verify_decides_on_a_mimicking_simulator_as_on_the_board(settings,
     assert true == pytest.approx(sim.true_conductance_siemens(), rel=1e-12)
     plain = written(*simulated(text), settings)
     assert (plain["g_read_siemens"] != found["g_read_siemens"]).any(), "it need not obey at all"
+
+
+@pytest.mark.parametrize("method", ["M3", pytest.param("M1", marks=pytest.mark.slow)])
+def test_a_training_ends_on_a_mimicking_simulator_as_on_the_board(method, tmp_path):
+    text = varied(tmp_path, 5, 4)
+    digits = few_digits(features=4, classes=2, samples=60)
+    sim, op = simulated(text + AS_RIG)
+    expected, g_expected = train_on(sim, op, method, digits)
+    with on_bench(text) as (board, bench, _):
+        found, g_found = train_on(board, op, method, digits)
+        true = bench.array.conductance_siemens()
+    assert found == expected
+    assert np.array_equal(g_found, g_expected)
+    assert true == pytest.approx(sim.true_conductance_siemens(), rel=1e-12)
+    assert expected["write_pulses"] > 100
+    _, g_other = train_on(*simulated(text), method, digits)
+    assert not np.array_equal(g_other, g_expected), "it need not obey at all"
 
 
 def test_several_devices_pulsed_at_once_end_as_one_after_the_other_and_the_record_says_so():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benches import CURVED, SETTINGS, device_file, written
 from hil_drivers.serial_board.runs import Runner
-from serial_bench import GRIDS, SLOW, on_bench, station_of, text_of
+from serial_bench import GRIDS, on_bench, station_of, text_of
 from test_twin import FLOAT32_SIEMENS, PROTOCOLS, READINGS_IN, run
 
 from hil.control.array import SynapseArray
 from hil.control.opening import make_backend
-from hil.phases.verify_settings import WriteVerify
 from hil.program import Phase, PulseBlock
 from hil.testing import programs
 
@@ -46,37 +46,9 @@ def test_board_and_simulator_give_the_same_conductances(protocol, coding, tmp_pa
             ), name  # fmt: skip
 
 
-def device_file(folder):
-    """Write a device whose pulses cross the range in 64, along a curve; return its path."""
-    with open(SLOW, encoding="utf-8") as file:
-        text = file.read()
-    for old, new in (('"linear"', '"exponential"'), ("states = 256", "states = 64\nnu = 2.0")):
-        assert old in text
-        text = text.replace(old, new)
-    path = folder / "device.toml"
-    path.write_text(text)
-    return str(path)
-
-
-SETTINGS = {
-    "bursts": WriteVerify(tolerance_fraction=0.01),
-    "ispp": WriteVerify(tolerance_fraction=0.01, strategy="ispp", hold=1),
-}
-
-
-def written(backend, op, settings):
-    """Return the outcome of writing targets on the diagonal, and the whole array then."""
-    array = SynapseArray(backend, op)
-    shape = backend.geometry.shape
-    targets = np.linspace(1e-5, 9e-5, shape[0] * shape[1]).reshape(shape)
-    with backend:
-        outcome = array.write(targets, mask=np.eye(*shape) == 1, settings=settings).outcome
-        return {**outcome, "g_read_siemens": array.read()}
-
-
 @pytest.mark.parametrize("how", SETTINGS)
 def test_write_verify_decides_as_a_simulator_on_the_boards_grids(how, tmp_path):
-    text = text_of(device=device_file(tmp_path)).replace('"1.5 V"', '"1.5003 V"')
+    text = text_of(device=device_file(tmp_path, CURVED)).replace('"1.5 V"', '"1.5003 V"')
     mimic = station_of(text + GRIDS)
     sim, op = make_backend(mimic, mimic.array[0], sim=True, seed=9)
     expected = written(sim, op, SETTINGS[how])

@@ -13,17 +13,26 @@ from hil_drivers.factory import RigFactory
 from hil.config.station import Station
 from hil.config.toml_file import validate_text
 from hil.config.training import Training
+from hil.control.array import SynapseArray
 from hil.control.placement import Site, build_network
 from hil.control.training import train
 from hil.datasets.dataset import Dataset
 from hil.datasets.sources import load_digits
 from hil.phases.reading import read_map
+from hil.phases.verify_settings import WriteVerify
 from hil.registry import load
 
 #: A device without noise, for pulses of 200 us.
 SLOW = str(Path(__file__).with_name("slow.toml"))
 #: The end of a station file whose simulator obeys the rig.
 AS_RIG = "[twin]\nas_rig = true\n"
+#: Pulses cross the range in 64, along a curve.
+CURVED = [('model = "linear"', 'model = "exponential"'), ("states = 256", "states = 64\nnu = 2.0")]
+#: Two ways to write and verify.
+SETTINGS = {
+    "bursts": WriteVerify(tolerance_fraction=0.01),
+    "ispp": WriteVerify(tolerance_fraction=0.01, strategy="ispp", hold=1),
+}
 
 HEAD = """
 schema = 1
@@ -44,13 +53,12 @@ coding = "amplitude"
 """
 
 
-def instrument(name, driver, trigger=None, settings=""):
+def instrument(
+    name, driver, trigger=None, settings="", resource="TCPIP0::127.0.0.1::1::SOCKET"
+):  # fmt: skip
     extra = f'trigger = "{trigger}"\n' if trigger else ""
     extra += f"settings = {{ {settings} }}\n" if settings else ""
-    return (
-        f'[[instrument]]\nname = "{name}"\ndriver = "{driver}"\n{extra}'
-        'resource = "TCPIP0::127.0.0.1::1::SOCKET"\n'
-    )
+    return f'[[instrument]]\nname = "{name}"\ndriver = "{driver}"\n{extra}resource = "{resource}"\n'
 
 
 def span(group, count, first, channels, crosspoint):
@@ -140,6 +148,16 @@ def few_digits(features, classes, samples, test_samples=20):
         "few digits", train[:samples, chosen], digits.y_train[wanted[0]][:samples],
         test[:test_samples, chosen], digits.y_test[wanted[1]][:test_samples], n_classes=classes,
     )  # fmt: skip
+
+
+def written(backend, op, settings):
+    """Return the outcome of writing targets on the diagonal, and the whole array then."""
+    array = SynapseArray(backend, op)
+    shape = backend.geometry.shape
+    targets = np.linspace(1e-5, 9e-5, shape[0] * shape[1]).reshape(shape)
+    with backend:
+        outcome = array.write(targets, mask=np.eye(*shape) == 1, settings=settings).outcome
+        return {**outcome, "g_read_siemens": array.read()}
 
 
 def train_on(backend, op, method, digits, hidden=()):

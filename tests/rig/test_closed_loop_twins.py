@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from benches import (
     AS_RIG,
+    CURVED,
+    SETTINGS,
     STATIONS,
     device_file,
     few_digits,
@@ -13,22 +15,15 @@ from benches import (
     on_bench,
     station_of,
     train_on,
+    written,
 )
 
-from hil.control.array import SynapseArray
 from hil.control.opening import make_backend
 from hil.errors import ConfigError
-from hil.phases.verify_settings import WriteVerify
 
 pytest.importorskip("lupa")
 
-SETTINGS = {
-    "bursts": WriteVerify(tolerance_fraction=0.01),
-    "ispp": WriteVerify(tolerance_fraction=0.01, strategy="ispp", hold=1),
-}
 KINDS = ["a", "b", "c", "d"]
-#: Pulses cross the range in 64, along a curve.
-CURVED = [('model = "linear"', 'model = "exponential"'), ("states = 256", "states = 64\nnu = 2.0")]
 ROWS, COLS = 10, 4
 #: One count of a meter's 100 uA range at 0.2 V.
 RESOLUTION_SIEMENS = 5e-10
@@ -42,16 +37,6 @@ def station_text(kind, folder, rows=None, cols=None):
 def simulated(text, seed=9):
     station = station_of(text)
     return make_backend(station, station.array[0], sim=True, seed=seed)
-
-
-def written(backend, op, settings):
-    """Return the outcome of writing targets on the diagonal, and the whole array then."""
-    array = SynapseArray(backend, op)
-    shape = backend.geometry.shape
-    targets = np.linspace(1e-5, 9e-5, shape[0] * shape[1]).reshape(shape)
-    with backend:
-        outcome = array.write(targets, mask=np.eye(*shape) == 1, settings=settings).outcome
-        return {**outcome, "g_read_siemens": array.read()}
 
 
 @pytest.mark.parametrize(
