@@ -64,10 +64,19 @@ static void listen_to_array(void)
             hear(&kind, 1);
             linked = kind;
         } else {
-            hear(&pulse_status, 2);
+            uint8_t readings[6 * BOARD_LINES], *p = readings;
+            size_t sensed = 0;
             for (int k = 0; k < features.lines; k++)
-                if (lines[k].sense)
-                    hear(&counts[k], 4), hear(&line_status[k], 2);
+                sensed += lines[k].sense;
+            hear(&pulse_status, 2);
+            hear(readings, 6 * sensed);
+            for (int k = 0; k < features.lines; k++) {
+                if (!lines[k].sense)
+                    continue;
+                memcpy(&counts[k], p, 4);
+                memcpy(&line_status[k], p + 4, 2);
+                p += 6;
+            }
             finished = 1, awaiting = 0;
         }
     }
