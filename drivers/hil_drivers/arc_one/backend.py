@@ -12,7 +12,7 @@ import numpy as np
 from hil.backend import Unfinished
 from hil.config.quantities import Table
 from hil.config.station import Wire, wires
-from hil.errors import BackendError, HilError, LinkError, ReadbackError
+from hil.errors import BackendError, LinkError, ReadbackError
 from hil.geometry import ArrayGeometry
 from hil.limits import SafetyLimits
 from hil.measurement import MeasurementBlock, Status
@@ -32,6 +32,7 @@ from hil_drivers.arc_one.plan import (
 )  # fmt: skip
 from hil_drivers.arc_one.progress import Progress
 from hil_drivers.boards import BoardBackend
+from hil_drivers.confirming import confirming_safe
 from hil_drivers.transport.serialport import SerialPort
 
 if TYPE_CHECKING:
@@ -337,13 +338,8 @@ class ArcOne(BoardBackend):
         """Reset the board unless it was; an error already under way is not replaced."""
         if self._link is None or self._link.is_safe:
             return
-        under_way = sys.exception()
-        try:
+        with confirming_safe():
             self._link.make_safe()
-        except HilError as exc:
-            if under_way is None:
-                raise
-            under_way.add_note(f"and the safe state was not confirmed: {exc}")
 
     def _abort(self) -> None:
         self._wake.set()

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from hil.backend import Backend, Unfinished
 from hil.capabilities import Capabilities
 from hil.config.station import Wire
-from hil.errors import BackendError, HilError, LinkError
+from hil.errors import BackendError, LinkError
 from hil.geometry import ArrayGeometry
 from hil.limits import LimitChecker, SafetyLimits
 from hil.measurement import MeasurementBlock
 from hil.program import Phase, PulseBlock
 from hil_drivers.calibration.decode import corrected
+from hil_drivers.confirming import confirming_safe
 from hil_drivers.instrument import Instrument
 from hil_drivers.rig import preview
 from hil_drivers.rig.channels import channel_limits, check_wiring, rig_capabilities, specs_of
@@ -307,15 +308,8 @@ class RigBackend(Backend):
     def _safe_state(self) -> None:
         """Outputs off, then relays open; an error already under way is not replaced."""
         self._map = self._open_map()
-        under_way = sys.exception()
-        try:
+        with confirming_safe():
             self.rack.safe()
-        except HilError as exc:
-            if under_way is None:
-                raise
-            note = f"and the safe state was not confirmed: {exc}"
-            if note not in getattr(under_way, "__notes__", []):
-                under_way.add_note(note)
 
     def _abort(self) -> None:
         self._wake.set()

@@ -15,12 +15,13 @@ from hil.backend import Unfinished
 from hil.capabilities import Capabilities
 from hil.config.quantities import Second, Table
 from hil.config.station import Wire, wires
-from hil.errors import BackendError, BackendUnavailable, ConfigError, HilError
+from hil.errors import BackendError, BackendUnavailable, ConfigError
 from hil.geometry import ArrayGeometry
 from hil.limits import SafetyLimits
 from hil.measurement import MeasurementBlock, Status
 from hil.program import Phase, PulseBlock
 from hil_drivers.boards import BoardBackend, settings_of
+from hil_drivers.confirming import confirming_safe
 from hil_drivers.serial_board import messages, preview
 from hil_drivers.serial_board.collect import Taken
 from hil_drivers.serial_board.link import BoardLink
@@ -300,19 +301,12 @@ class SerialBoard(BoardBackend):
 
     def _safe_state(self) -> None:
         """Levels to 0 V and outputs off; an error already under way is not replaced."""
-        under_way = sys.exception()
         if self.link is None:
             return
         if self._runner is not None:
             self._runner.armed = False
-        try:
+        with confirming_safe():
             self.link.safe()
-        except HilError as exc:
-            if under_way is None:
-                raise
-            note = f"and the safe state was not confirmed: {exc}"
-            if note not in getattr(under_way, "__notes__", []):
-                under_way.add_note(note)
 
     def _abort(self) -> None:
         self._wake.set()
