@@ -1,4 +1,4 @@
-"""What runs beside ``ltp-ltd`` add to a fit: reads at rest, retention, pulse maps, disturb.
+"""What runs beside ``ltp-ltd`` add: reads at rest, retention, pulse maps, sweeps, disturb.
 
 ``every`` are the cells of all devices (row · 2¹⁶ + column), rising; a device's number is its place
 there, whatever run it is read from.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hil.fit.columns import cell_keys
-from hil.fit.measured import Disturbs, Ints, PulseMaps, Rests, Retentions
+from hil.fit.measured import Disturbs, Ints, PulseMaps, Rests, Retentions, Sweeps
 
 
 def together(parts: Sequence[Any]) -> Any:
@@ -80,6 +80,16 @@ def pulse_map_of(outcome: dict[str, Any], every: Ints) -> PulseMaps:
     polarity = np.where(v > 0, 1, -1)
     columns = (device, polarity, v, width, pulse.astype(np.int64), g, group)
     return PulseMaps(*(column[known] for column in columns))
+
+
+def sweep_of(outcome: dict[str, Any], every: Ints) -> Sweeps:
+    """Return the currents of an ``iv-sweep`` run over the voltages."""
+    device = np.searchsorted(every, cell_keys(outcome))
+    current = np.asarray(outcome["current_a"], dtype=np.float64)
+    volts = np.repeat(np.asarray(outcome["voltage_v"], dtype=np.float64), device.size)
+    known = np.isfinite(current.ravel())
+    long = np.tile(device, len(current))
+    return Sweeps(long[known], volts[known], current.ravel()[known], long[known])
 
 
 def disturb_of(kind: str, outcome: dict[str, Any], every: Ints) -> Disturbs:

@@ -19,6 +19,7 @@ from hil_sim.models.text import device_toml
 
 from hil.config.toml_file import validate
 from hil.errors import ConfigError, FitError
+from hil.fit.current import agrees
 from hil.fit.fit_table import as_text, fit_table, identified, quantities, quantity, rounded
 from hil.fit.lookup import LEVELS, MeasuredTable, Tables
 from hil.fit.measured import BRANCHES, DEPRESSION, POTENTIATION
@@ -26,7 +27,7 @@ from hil.fit.pulse_table import delivered, drive_table, pulse_table
 from hil.fit.reading import Source
 from hil.fit.result import Estimate, FitResult, ModelFit, StepTable
 
-_BASE_TABLES: Final = ("current", "transistor", "erase", "forming")
+_BASE_TABLES: Final = ("transistor", "erase", "forming")
 _SHAPES: Final = {"exponential": "nu", "querlioz": "beta", "soft-bounds": "slope"}
 
 
@@ -89,16 +90,16 @@ def fitted_device(
     }  # fmt: skip
     values["pulse"] = pulse_table(estimates, op, base, result.pulse_law, source.measured, said)
     for table in _BASE_TABLES:
-        if table in base and (table == "current" or _belongs(table, cell)):
+        if table in base and _belongs(table, cell):
             values[table] = base[table]
-    values.setdefault(
-        "current",
-        {"law": "ohmic", "read_voltage": quantity(op["read_v"], "V")},
-    )
+    values["current"], own_current = _current(result, estimates, base, op["read_v"])
     drift = estimates.get("drift.nu")
-    if drift is not None and drift.identifiable and drift.value != 0.0:
+    if drift is not None and drift.identifiable and not (
+        0.0 in drift and _may_be_zero(estimates.get("drift.nu_d2d"))
+    ):  # fmt: skip
         values["drift"] = identified(estimates, "drift")
-    values["provenance"] = _provenance(source, values, base)
+    taken = [*([] if own_current else ["current"]), *(t for t in _BASE_TABLES if t in values)]
+    values["provenance"] = _provenance(source, [t for t in taken if t in base])
     values["fit"] = fit_table(result, chosen, source, estimates, said)
     try:
         device = validate(values, Device, path=None)
@@ -240,12 +241,32 @@ def _description(chosen: ModelFit, source: Source) -> str:
     return f"fitted: {chosen.model} model, {n} device{'s' * (n != 1)}, {source.cycles} cycles"
 
 
-def _provenance(source: Source, values: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+def _current(
+    result: FitResult, estimates: Mapping[str, Estimate], base: Mapping[str, Any], read_v: float
+) -> tuple[dict[str, Any], bool]:
+    """Return the table [current], and whether it was measured.
+
+    A law of the station's device that the sweeps neither show nor exclude is kept.
+    """
+    read = quantity(read_v, "V")
+    given = base.get("current")
+    if result.current_law not in ("", "ohmic"):
+        return {"law": result.current_law, "read_voltage": read,
+                **identified(estimates, "current")}, True  # fmt: skip
+    if isinstance(given, dict) and (not result.current_law or agrees(given, estimates)):
+        return given, False
+    return {"law": "ohmic", "read_voltage": read}, bool(result.current_law)
+
+
+def _may_be_zero(estimate: Estimate | None) -> bool:
+    return estimate is None or estimate.low <= 0.0
+
+
+def _provenance(source: Source, taken: Sequence[str]) -> str:
     runs = ", ".join(f"{run.name} {run.id}" for run in source.runs)
     text = f"fitted to {runs}"
     if any(run.simulated for run in source.runs):
         text += " (of simulated devices)"
-    taken = [t for t in _BASE_TABLES if t in base and t in values]
     if taken:
         tables = ", ".join(f"[{t}]" for t in taken)
         text += f"; {tables} from the device file of the station, not fitted"

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from hil.errors import FitError
 from hil.fit import kernels
+from hil.fit.current import CurrentLaw, current_law
+from hil.fit.disturb import half_selected
 from hil.fit.intervals import FEWEST
 from hil.fit.laws import ALL, LAWS
 from hil.fit.measured import Measured, Responses
@@ -106,19 +108,23 @@ def fit_devices(
         found_drift, said = retention(measured.retentions, noise)
         common |= found_drift
         warnings += said
+    current = CurrentLaw("", {}) if measured.sweeps is None else current_law(measured.sweeps)
+    common |= current.estimates
+    warnings += current.warnings
     if measured.pulse_maps is not None:
         affine = next((one for one in tried if one.fit.model in _AFFINE), None)
         if affine is None:
             affine = fit_model("soft-bounds", compared)
         nominal = _nominal(responses)
         found_pulse, pulse_law, said = sensitivity(
-            measured.pulse_maps, _affine_devices(affine, responses.n_devices, scale), nominal, noise
-        )
+            measured.pulse_maps, _affine_devices(affine, responses.n_devices, scale), nominal,
+            noise, thresholds=half_selected(measured) == "still",
+        )  # fmt: skip
         common |= found_pulse
         warnings += said
     return FitResult(
         tuple(fits), common, fits[0].correlations, stuck,
-        (*warnings, *fits[0].warnings), left_out, pulse_law,
+        (*warnings, *fits[0].warnings), left_out, pulse_law, current.law,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ _DIGITS: Final = 6
 _UNITS: Final = {
     "g_min": "S", "g_max": "S", "read_noise_siemens": "S", "stuck_value": "S",
     "potentiate_threshold": "V", "depress_threshold": "V", "potentiate_scale": "V",
-    "depress_scale": "V", "t0": "s",
+    "depress_scale": "V", "scale": "V", "t0": "s",
 }  # fmt: skip
 
 

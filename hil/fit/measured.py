@@ -114,6 +114,16 @@ class PulseMaps:
 
 
 @dataclass(frozen=True, eq=False)
+class Sweeps:
+    """Current over voltage at rest, (n,) columns; ``group`` numbers the devices of each sweep."""
+
+    device: Ints
+    voltage_v: Floats
+    current_a: Floats
+    group: Ints
+
+
+@dataclass(frozen=True, eq=False)
 class Disturbs:
     """What half-selection or reading does to devices over the number of pulses, (n,) columns."""
 
@@ -132,4 +142,5 @@ class Measured:
     rests: Rests | None = None
     retentions: Retentions | None = None
     pulse_maps: PulseMaps | None = None
+    sweeps: Sweeps | None = None
     disturbs: tuple[Disturbs, ...] = ()

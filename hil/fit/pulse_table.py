@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hil.fit.disturb import half_selected
 from hil.fit.fit_table import identified, quantity
 from hil.fit.measured import Measured
 from hil.fit.reading import Source
@@ -80,11 +81,11 @@ def pulse_table(
     why = "no pulse map was measured; a run of pulse-map would tell"
     if measured.pulse_maps is not None:
         why = "the pulse maps do not tell"
-    if law not in ("", "power") and not half_selected_move(measured):
-        seen = any(d.kind == "half-select" for d in measured.disturbs)
+    half = half_selected(measured)
+    if law not in ("", "power") and half != "moved":
         why = (
             f"the pulse maps fit the {law} law, without a threshold, but half-selected devices "
-            + ("were not seen to move" if seen else "were not watched (half-select-disturb)")
+            + ("were not seen to move" if half else "were not watched (half-select-disturb)")
         )
         fitted = {}
     scaled = law in ("exponential", "sinh") and bool(fitted)
@@ -112,28 +113,6 @@ def pulse_table(
         "potentiate_threshold": quantity(ASSUMED_THRESHOLD * op["potentiate_v"], "V"),
         "depress_threshold": quantity(ASSUMED_THRESHOLD * op["depress_v"], "V"),
     }  # fmt: skip
-
-
-def half_selected_move(measured: Measured) -> bool:
-    """Return whether half-selected devices moved by more than their scatter, and visibly.
-
-    Each counts with its last reading less its first; what they moved has to be above three standard
-    errors and 1 % of the conductances that the pulse responses span.
-    """
-    r = measured.responses
-    window = float(np.ptp(r.after_siemens[r.good])) if r.good.any() else 0.0
-    for d in measured.disturbs:
-        if d.kind != "half-select" or not d.half_selected.any():
-            continue
-        own = np.flatnonzero(d.half_selected)
-        order = own[np.lexsort((d.pulses[own], d.device[own]))]
-        _, first = np.unique(d.device[order], return_index=True)
-        last = np.append(first[1:], order.size) - 1
-        moved = d.g_siemens[order[last]] - d.g_siemens[order[first]]
-        error = float(moved.std(ddof=1)) / np.sqrt(moved.size) if moved.size > 1 else 0.0
-        if abs(float(moved.mean())) > max(3.0 * error, 0.01 * window):
-            return True
-    return False
 
 
 def _same_pulse(pulse: Mapping[str, Any], op: Mapping[str, Any]) -> bool:

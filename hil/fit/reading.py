@@ -22,6 +22,7 @@ from hil.fit.additions import (
     rests_between_cycles,
     rests_of,
     retention_of,
+    sweep_of,
     together,
 )
 from hil.fit.columns import cell_keys, pulse_rows
@@ -38,6 +39,7 @@ ADDITIONS: Final = {
     "read-map": "read noise",
     "retention": "retention",
     "pulse-map": "thresholds and the sensitivity to amplitude and width",
+    "iv-sweep": "the current–voltage law",
     "half-select-disturb": "disturb by half-selection",
     "read-disturb": "disturb by reading",
 }
@@ -117,6 +119,7 @@ def read_measured(paths: Sequence[str | Path]) -> Source:
         together(rests),
         together([retention_of(o, every) for _, o in outcomes["retention"] if o]),
         together([pulse_map_of(o, every) for _, o in outcomes["pulse-map"] if o]),
+        together([sweep_of(o, every) for _, o in outcomes["iv-sweep"] if o]),
         tuple(disturb_of(kind, o, every) for kind in ("half-select-disturb", "read-disturb")
               for _, o in outcomes[kind] if o),
     )  # fmt: skip
@@ -195,7 +198,7 @@ def _kept_outcome(run: Run) -> dict[str, Any]:
     for noted in reversed(run.checkpoints):
         if noted.name == "outcome":
             arrays = noted.load()
-            if {"row", "col", "g_siemens"} <= set(arrays):
+            if {"row", "col"} <= set(arrays) and {"g_siemens", "current_a"} & set(arrays):
                 return dict(arrays)
     return {}
 

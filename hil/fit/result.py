@@ -89,6 +89,7 @@ class FitResult:
         warnings: plain sentences; each names the protocol that would help.
         left_out: reason → rows of the responses that were not used.
         pulse_law: amplitude law that fits the pulse map best, "" without one.
+        current_law: current–voltage law that fits the sweeps best, "" without any.
     """
 
     models: tuple[ModelFit, ...]
@@ -98,6 +99,7 @@ class FitResult:
     warnings: tuple[str, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
     pulse_law: str = ""
+    current_law: str = ""
 
     @property
     def best(self) -> ModelFit:

@@ -62,9 +62,14 @@ class _Points:
 
 
 def sensitivity(
-    maps: PulseMaps, devices: AffineDevices, nominal: Nominal, noise: ReadNoise
-) -> tuple[dict[str, Estimate], str, list[str]]:
-    """Return estimates by their names in a device file, the law that fits best, and warnings."""
+    maps: PulseMaps, devices: AffineDevices, nominal: Nominal, noise: ReadNoise, *,
+    thresholds: bool = False,
+) -> tuple[dict[str, Estimate], str, list[str]]:  # fmt: skip
+    """Return estimates by their names in a device file, the law that fits best, and warnings.
+
+    ``thresholds``: only the law that has them is fitted, for devices that do not move where they
+    are half-selected. The maps of noisy devices fit the others about as well.
+    """
     points, warnings = _points(maps, devices, nominal, noise)
     if points is None:
         return {}, "", warnings
@@ -82,10 +87,12 @@ def sensitivity(
     widths = np.unique(np.round(np.log(points.tau), 3)).size
     if widths < 2:
         warnings.append(f"pulse.time_exponent: one width only, taken as 1; {_MAP}")
-    fits = [_fit(points, law, sides, nominal, widths >= 2) for law in _LAWS]
+    fits = [
+        _fit(points, law, sides, nominal, widths >= 2)
+        for law in (_LAWS[:1] if thresholds else _LAWS)
+    ]
     best = min(fits, key=lambda fit: fit.aic)
-    second = sorted(fit.aic for fit in fits)[1]
-    if second - best.aic < 2.0:
+    if len(fits) > 1 and sorted(fit.aic for fit in fits)[1] - best.aic < 2.0:
         warnings.append(
             "pulse.law: the pulse map hardly tells the amplitude laws apart; amplitudes further "
             "below the nominal one (protocol pulse-map) would"

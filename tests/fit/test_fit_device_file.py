@@ -200,6 +200,36 @@ def test_without_a_device_file_of_the_station_thresholds_are_assumed():
     assert (d.current.law, d.current.read_voltage) == ("ohmic", 0.1)
 
 
+@pytest.mark.parametrize(
+    ("nu", "spread", "written"),
+    [(exact(0.001, -0.001, 0.003), exact(0.001, 0.0, 0.002), False),
+     (exact(0.02, 0.01, 0.03), exact(0.0, 0.0, 0.002), True),
+     (exact(0.001, -0.001, 0.003), exact(0.01, 0.005, 0.02), True)],
+    ids=["not told from none", "drift", "only some drift"],
+)  # fmt: skip
+def test_drift_is_written_where_the_data_tells_it_from_none(nu, spread, written):
+    common = {"drift.nu": nu, "drift.nu_d2d": spread, "drift.t0": exact(1.0, unit="s")}
+    made = fitted_device(result(common=common), source(), None, "mine")
+    assert (made.device.drift is not None) is written
+
+
+CURVATURE = "derived.current_curvature"
+
+
+def test_a_current_law_that_the_sweeps_neither_show_nor_exclude_is_kept():
+    fits = {CURVATURE: exact(2.0, -1.0, 5.0)}  # the station's device has 1/(0.5 V)² = 4
+    made = fitted_device(result(common=fits, current_law="ohmic"), source(), None, "mine")
+    assert (made.device.current.law, made.device.current.scale) == ("sinh", 0.5)
+    assert "[current] from the device file of the station" in made.device.provenance
+
+
+def test_a_current_law_that_the_sweeps_exclude_is_not_kept():
+    fits = {CURVATURE: exact(0.1, -1.0, 1.2)}
+    made = fitted_device(result(common=fits, current_law="ohmic"), source(), None, "mine")
+    assert made.device.current.law == "ohmic"
+    assert "not fitted" not in made.device.provenance
+
+
 def test_a_model_that_was_not_fitted_is_refused():
     with pytest.raises(FitError, match="no model 'linear' was fitted; there are exponential"):
         model_named(result(), "linear")

@@ -10,6 +10,7 @@ import pytest
 from simulated_responses import device_of, measure, pulse_map, retention_reads
 
 from hil.fit.estimate import fit_devices
+from hil.fit.measured import Disturbs
 from hil.fit.noise import ReadNoise
 from hil.fit.result import FitResult
 from hil.fit.retention import retention
@@ -68,6 +69,18 @@ def test_a_pulse_map_gives_the_sensitivity_back(law, name, true):
     estimate = fitted(law).common[name]
     assert estimate.low <= true <= estimate.high
     assert abs(estimate.value / true - 1) < (0.4 if name.startswith("variation") else 0.1)
+
+
+@pytest.mark.parametrize(("moved", "law"), [(0.0, "power"), (1e-5, "sinh")], ids=["still", "moved"])
+def test_devices_that_half_selection_does_not_move_have_a_threshold(moved, law):
+    """The pulse map is that of a law without one; what half-selected devices did decides."""
+    simulated = measure(device("sinh"), 5, 5, cycles=3, pulses=70, seed=3)
+    maps = pulse_map(simulated, VOLTS["sinh"], [1.0], pulses=12, seed=3)
+    n = np.arange(20)
+    g = 2e-5 * (1 + 0.001 * np.sin(np.arange(40.0))) + moved * np.tile([0.0, 1.0], 20)
+    watched = Disturbs("half-select", np.repeat(n, 2), np.tile([0, 99], 20), g, np.ones(40, bool))
+    measured = replace(simulated.measured, pulse_maps=maps, disturbs=(watched,))
+    assert fit_devices(measured, models=["exponential"], threads=1).pulse_law == law
 
 
 def test_a_map_of_two_amplitudes_says_that_three_are_needed():
