@@ -32,6 +32,16 @@ devices = 1
 pulses = 16
 """
 
+STUDY = """
+schema = 1
+name = "rigs"
+station = "a/station.toml"
+training = "training.toml"
+seeds = [1]
+[[case]]
+name = "M1"
+"""
+
 
 def hil(*args):
     with pytest.raises(SystemExit) as done:
@@ -88,6 +98,13 @@ def test_a_simulated_training_on_a_written_station_says_how_long_its_rig_would_t
         assert hil("train", "training.toml", "--station", station, "--sim", "--json") == 0
         seconds[kind] = json.loads(capsys.readouterr().out)["rig"]["seconds"]
     assert 0 < seconds["c"] < seconds["a"]
+    (tmp_path / "study.toml").write_text(STUDY)
+    assert hil("study", "study.toml", "--workers", "1") == 0
+    capsys.readouterr()
+    assert hil("study", "show", "studies/rigs", "-n", "rig_seconds") == 0
+    shown = capsys.readouterr().out.split()
+    assert "rig_seconds" in shown
+    assert float(shown[-1]) == pytest.approx(seconds["a"], rel=0.2)  # a seed of its own
     assert hil("init", "wrong", "--rig", "--array", "4") != 0
     assert hil("init", "wrong", "--kind", "a") != 0
     assert not (tmp_path / "wrong").exists()
