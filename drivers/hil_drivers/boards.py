@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from pydantic import ValidationError
@@ -40,6 +41,7 @@ class BoardBackend(Backend):
         cls, station: Station, array: ArrayTable, table: InstrumentTable, *,
         wire_log: WireLog | None = None, virtual: bool = False,
         wait: Callable[[float], object] | None = None, locks: InstrumentLocks | None = None,
+        replay: str | Path | None = None,
     ) -> Self:  # fmt: skip
         """Return the (closed) backend of one array; see ``RigFactory.create`` for the arguments.
 

@@ -111,7 +111,8 @@ class RigFactory(Calibrates):
             virtual: the resources are those of a virtual bench; readings are marked as simulated.
             wait: how IDLE steps wait; a virtual bench has a clock of its own.
             replay: a wire log that answers in place of the instruments, see
-                :func:`hil_drivers.transport.replaying.replayed`.
+                :func:`hil_drivers.transport.replaying.replayed` and
+                :class:`hil_drivers.transport.replayport.ReplayPort`.
 
         Raises:
             ConfigError: no instruments, wrong settings, wiring that does not fit or would short.
@@ -124,12 +125,10 @@ class RigFactory(Calibrates):
         board = board_of(station, array)
         if board is not None:
             kind, table = board
-            if replay is not None:
-                raise ConfigError(f"a wire log cannot answer for a {kind.driver}",
-                                  path=station.path, field="instrument")  # fmt: skip
-            locks = None if virtual else InstrumentLocks({table.name: table.resource})
+            if not virtual and replay is None:
+                locks = InstrumentLocks({table.name: table.resource})
             return kind.board(station, array, table, wire_log=wire_log, virtual=virtual,
-                              wait=wait, locks=locks)  # fmt: skip
+                              wait=wait, locks=locks, replay=replay)  # fmt: skip
         if replay is not None:
             from hil_drivers.transport.replaying import replayed
 

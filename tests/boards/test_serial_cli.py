@@ -47,12 +47,6 @@ def test_a_plan_is_made_for_a_board_that_was_not_asked():
         assert not any("assumed" in line for line in board.preview(programme))
 
 
-def test_a_wire_log_does_not_stand_in_for_a_board(tmp_path):
-    station = station_of(text_of())
-    with pytest.raises(ConfigError, match="cannot answer"):
-        backend_factory("rig").create(station, station.array[0], seed=0, replay=tmp_path / "x")
-
-
 def test_a_simulator_cannot_obey_a_board_that_it_never_asked():
     station = station_of(text_of() + "[twin]\nas_rig = true\n")
     with pytest.raises(ConfigError, match="current_resolution"):

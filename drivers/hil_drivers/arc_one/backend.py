@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -33,6 +35,7 @@ from hil_drivers.arc_one.plan import (
 from hil_drivers.arc_one.progress import Progress
 from hil_drivers.boards import BoardBackend
 from hil_drivers.confirming import confirming_safe
+from hil_drivers.transport.replayport import ReplayPort, recorded_port
 from hil_drivers.transport.serialport import SerialPort
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class ArcOne(BoardBackend):
         settings: ArcOneSettings, *, limits: SafetyLimits | None = None, name: str = "ArC ONE",
         wire_log: WireLog | None = None, simulated: bool = False,
         wait: Callable[[float], object] | None = None, locks: InstrumentLocks | None = None,
-        instrument: str = "board",
+        instrument: str = "board", connect: Callable[[], SerialPort] | None = None,
     ) -> None:  # fmt: skip
         """Plan the board; nothing is opened.
 
@@ -69,6 +72,7 @@ class ArcOne(BoardBackend):
             wait: waits that many seconds with nothing driven; None = wall time.
             locks: keep other processes away while it is open.
             instrument: the board's name in the station file.
+            connect: opens the port; None = that of ``resource``.
 
         Raises:
             ConfigError: an array or wiring that the board does not have.
@@ -81,7 +85,9 @@ class ArcOne(BoardBackend):
         self.lowering = lowering_of(geometry, settings)
         self.checker = BoardChecker(self.lowering, self.limits, self.capabilities)
         self.strategies: dict[str, int] = {}  #: what was done to suit the board -> blocks
-        self._wire_log, self._locks = wire_log, locks
+        self._locks = locks
+        self._connect = connect or partial(SerialPort, resource, baud=protocol.BAUD, parity="even",
+                                           log=wire_log, name=instrument)  # fmt: skip
         self._wake = threading.Event()
         self._wait_s = wait if wait is not None else self._wake.wait
         self._link: ArcLink | None = None
@@ -100,12 +106,16 @@ class ArcOne(BoardBackend):
         cls, station: Station, array: ArrayTable, table: InstrumentTable, *,
         wire_log: WireLog | None = None, virtual: bool = False,
         wait: Callable[[float], object] | None = None, locks: InstrumentLocks | None = None,
+        replay: str | Path | None = None,
     ) -> Self:  # fmt: skip
         """Return the (closed) board of one array; see :class:`BoardBackend`."""
+        connect = None
+        if replay is not None:
+            connect = ReplayPort(table.name, recorded_port(replay, table.name)).reopened
         return cls(
             array.geometry(), wires(station, array.name), table.resource,
             arc_settings(station, table), limits=station.limits.limits(), wire_log=wire_log,
-            simulated=virtual, wait=wait, locks=locks, instrument=table.name,
+            simulated=virtual, wait=wait, locks=locks, instrument=table.name, connect=connect,
             name="ArC ONE on the virtual bench" if virtual else "ArC ONE",
         )  # fmt: skip
 
@@ -129,8 +139,7 @@ class ArcOne(BoardBackend):
         self._end_ns = 0
         port = None
         try:
-            port = SerialPort(self.resource, baud=protocol.BAUD, parity="even",
-                              log=self._wire_log, name=self.instrument)  # fmt: skip
+            port = self._connect()
             link = ArcLink(port, self._setup())
             link.initialise()
         except BaseException:

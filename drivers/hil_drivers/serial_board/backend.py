@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
 from pydantic import Field
@@ -24,12 +26,14 @@ from hil_drivers.boards import BoardBackend, settings_of
 from hil_drivers.confirming import confirming_safe
 from hil_drivers.serial_board import messages, preview
 from hil_drivers.serial_board.collect import Taken
-from hil_drivers.serial_board.link import BoardLink
+from hil_drivers.serial_board.link import BoardLink, any_challenge
 from hil_drivers.serial_board.messages import Can, Hello, State
 from hil_drivers.serial_board.plan import BoardChecker, Plan, Planner
+from hil_drivers.serial_board.recording import RecordedPort
 from hil_drivers.serial_board.runs import Runner
 from hil_drivers.serial_board.shape import assumed, board_lines, capabilities_of
 from hil_drivers.steps import Identity
+from hil_drivers.transport.replayport import recorded_port
 from hil_drivers.transport.serialport import SerialPort
 
 if TYPE_CHECKING:
@@ -57,7 +61,7 @@ class SerialBoard(BoardBackend):
         name: the instrument's, in the station.
         geometry: the array; its line k is the board's line k, but for ``ways``.
         ways: wiring, empty for line by line.
-        connect: opens the port.
+        connect: opens the port; ``draw`` gives another 32-bit number for each session.
         settings: of the station file.
         limits: safety limits; the board's own are merged with them, the stricter of both wins.
         simulated: on a virtual bench; every reading says so.
@@ -73,10 +77,11 @@ class SerialBoard(BoardBackend):
         connect: Callable[[], SerialPort], settings: BoardSettings | None = None, *,
         limits: SafetyLimits | None = None, simulated: bool = False,
         wait: Callable[[float], object] | None = None, locks: InstrumentLocks | None = None,
+        draw: Callable[[], int] = any_challenge,
     ) -> None:  # fmt: skip
         self.instrument = name
         self.settings = settings or BoardSettings()
-        self._connect, self._locks, self._simulated = connect, locks, simulated
+        self._connect, self._draw, self._locks, self._simulated = connect, draw, locks, simulated
         self._board_line = board_lines(name, geometry, ways)
         super().__init__(geometry, Capabilities(simulated=simulated), limits)
         self.checker = self._checker = BoardChecker(geometry, self.limits, self.capabilities)
@@ -96,6 +101,7 @@ class SerialBoard(BoardBackend):
         cls, station: Station, array: ArrayTable, table: InstrumentTable, *,
         wire_log: WireLog | None = None, virtual: bool = False,
         wait: Callable[[float], object] | None = None, locks: InstrumentLocks | None = None,
+        replay: str | Path | None = None,
     ) -> Self:  # fmt: skip
         """Return the (closed) backend of one array.
 
@@ -106,13 +112,18 @@ class SerialBoard(BoardBackend):
         if settings.timeout is None and virtual:
             settings = settings.model_copy(update={"timeout": _PATIENT_S})
 
-        def connect() -> SerialPort:
-            return SerialPort(table.resource, baud=settings.baud, log=wire_log, name=table.name)
-
-        return cls(
-            table.name, array.geometry(), wires(station, array.name), connect, settings,
+        build = partial(
+            cls, table.name, array.geometry(), wires(station, array.name), settings=settings,
             limits=station.limits.limits(), simulated=virtual, wait=wait, locks=locks,
         )  # fmt: skip
+        if replay is not None:
+            recorded = RecordedPort(table.name, recorded_port(replay, table.name))
+            return build(connect=recorded.reopened, draw=recorded.challenge)
+        return build(
+            connect=partial(
+                SerialPort, table.resource, baud=settings.baud, log=wire_log, name=table.name
+            )
+        )
 
     @classmethod
     def rehearsed(cls, station: Station, array: ArrayTable, table: InstrumentTable) -> Any:
@@ -132,7 +143,9 @@ class SerialBoard(BoardBackend):
             if self._locks is not None:
                 self._locks.take(self.instrument)
             timeout_s = self.settings.timeout or 0.25
-            self.link = BoardLink(self._connect(), timeout_s=timeout_s, tries=self.settings.tries)
+            self.link = BoardLink(
+                self._connect(), timeout_s=timeout_s, tries=self.settings.tries, draw=self._draw
+            )
             self._greet(self.link, self.settings.startup)
         except BaseException:  # also a Ctrl-C
             self._close()

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from hil.errors import BackendError, InstrumentError, LinkError, LinkTimeout
@@ -27,6 +28,11 @@ _NOISE: Final = 4  # damage is noticed at once, and noise may come before a good
 
 #: Errors after which nothing is known of the board until HELLO.
 _ENDS_SESSION: Final = (Code.NO_SESSION, Code.BAD_NUMBER, Code.CONFLICT)
+
+
+def any_challenge() -> int:
+    """Return a random 32-bit number for HELLO."""
+    return secrets.randbits(32)
 
 
 class _Damaged(Exception):
@@ -50,6 +56,7 @@ class BoardLink:
         port: open.
         timeout_s: for a reply, on top of what the request itself takes.
         tries: how often one frame is sent into silence; four times as often into noise.
+        draw: returns another 32-bit number each time, for HELLO.
 
     Attributes:
         hello: what the board said last; None before :meth:`begin`.
@@ -57,8 +64,12 @@ class BoardLink:
         resends: frames sent again so far.
     """
 
-    def __init__(self, port: SerialPort, *, timeout_s: float = 0.25, tries: int = 4) -> None:
+    def __init__(
+        self, port: SerialPort, *, timeout_s: float = 0.25, tries: int = 4,
+        draw: Callable[[], int] = any_challenge,
+    ) -> None:  # fmt: skip
         self.port, self.timeout_s, self.tries = port, timeout_s, tries
+        self._draw = draw
         self.hello: Hello | None = None
         self.lost = True
         self.resends = 0
@@ -90,7 +101,7 @@ class BoardLink:
             until_s = time.monotonic() + max(patience_s, self.timeout_s * self.tries)
             damaged = 0
             while True:
-                challenge = secrets.randbits(32)
+                challenge = self._draw()
                 self._send(Frame(0, 0, Op.HELLO, messages.CHALLENGE.pack(challenge)))
                 again_s = time.monotonic() + self.timeout_s
                 while (now_s := time.monotonic()) < again_s:
