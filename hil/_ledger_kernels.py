@@ -159,6 +159,9 @@ def count_crossings(
                                  cols)  # fmt: skip
         for a in range(n_rows):
             row = counts[rows[a]]
+            if n_cols == row.size:
+                row += np.uint32(1)
+                continue
             for b in range(n_cols):
                 row[cols[b]] += np.uint32(1)
         total += n_rows * n_cols

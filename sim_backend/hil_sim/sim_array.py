@@ -98,7 +98,7 @@ class SimArray:
         self.tripped: set[int] = set()  #: steps of the last block that limit a line not sensed
         self.work = steps.workspace(geometry.n_lines)
         self.version = 0
-        self._tables: dict[tuple[float, float], FloatArray] = {}
+        self._tables: dict[tuple[float, float], tuple[NDArray[Any], ...]] = {}
 
     def _initial(self, g0: FloatArray | float | None) -> FloatArray:
         p = self.population
@@ -232,17 +232,16 @@ class SimArray:
             return None
         return plan
 
-    def pulse_table(self, v: float, tau: float) -> FloatArray:
+    def pulse_table(self, v: float, tau: float) -> tuple[NDArray[Any], ...]:
         """Return what one pulse does to each device, see ``kernels.crossings``; kept.
 
         ``v`` is the device voltage along its polarity, ``tau`` the pulse's length in nominal ones.
         """
         key = v, tau
         if key not in self._tables:
-            table = np.empty((*self.geometry.shape, 4))
-            crossings.pulse_table(
-                v, tau, v > 0.0, self.population.law, self.population.params, table
-            )
+            law = self.population.law
+            table = crossings.new_table(*self.geometry.shape, bool(law[0]["noisy"]))
+            crossings.pulse_table(v, tau, v > 0.0, law, self.population.params, table)
             self._tables[key] = table
         return self._tables[key]
 

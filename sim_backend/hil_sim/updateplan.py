@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.program import LineState, PulseBlock
-from hil_sim.kernels import crossings, philox
+from hil_sim.kernels import crossings
 from hil_sim.kernels import law as lw
+from hil_sim.kernels.noise import new_noise
 from hil_sim.kernels.steps import pulse_period_ns
 from hil_sim.kernels.writes import may_write
 
@@ -31,6 +32,8 @@ class UpdatePlan:
         up: the direction of the pulses.
         table: what a pulse does to each device, None where none does anything.
         all_pulsed: every device of the table is pulsed.
+        one_range: all its devices have the same range.
+        noise: scratch of the kernel.
     """
 
     highest_v: float
@@ -38,17 +41,18 @@ class UpdatePlan:
     overhead_s: float
     period_ns: int
     up: bool
-    table: NDArray[np.float64] | None
+    table: tuple[NDArray[Any], ...] | None
     all_pulsed: bool
-    draws: tuple[Any, ...]
+    one_range: bool
+    noise: tuple[Any, ...]
 
     def run(self, array: SimArray, block: PulseBlock) -> None:
         """Pulse the devices and advance the array's clock."""
         if self.table is not None:
             crossings.pulse_crossings(
                 block.selected, array.read_rows, array.col_lines, self.up, self.table,
-                self.all_pulsed,
-                array.population.law, array.g, array.ordinal, array.key, array.work[1], self.draws,
+                self.all_pulsed, self.one_range, array.population.law, array.g, array.ordinal,
+                array.key, array.work[1], self.noise,
             )  # fmt: skip
         array.clock_ns += self.period_ns * block.n_steps
 
@@ -100,14 +104,16 @@ def plan_updates(array: SimArray, template: BlockTemplate) -> UpdatePlan | None:
     table = None
     if may_write(max(seen[0][0], 0.0), min(seen[0][0], 0.0), tau, law):
         table = array.pulse_table(v, float(tau))
-    all_pulsed = table is not None and bool(
-        (table[..., crossings.T_MAX] >= table[..., crossings.T_MIN]).all()
-    )
+    all_pulsed = one_range = False
+    if table is not None:
+        low, high = table[crossings.T_MIN], table[crossings.T_MAX]
+        all_pulsed, one_range = bool((high >= low).all()), not (np.ptp(low) or np.ptp(high))
     period_ns = pulse_period_ns(
         width_s, float(base.rise_s[0]), float(base.fall_s[0]), float(base.gap_s[0]),
         array.step_overhead_s,
     )  # fmt: skip
     return UpdatePlan(
         max(voltage * polarity for voltage, _ in seen), array.version, array.step_overhead_s,
-        int(period_ns), v > 0.0, table, all_pulsed, philox.new_draws(),
+        int(period_ns), v > 0.0, table, all_pulsed,
+        one_range, new_noise(),
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from hil_sim.kernels import law as lw
 from hil_sim.kernels import philox
+from hil_sim.kernels.noise import new_noise
 from hil_sim.kernels.pulse import pulse_devices
 from hil_sim.models.device import Device, load_device
 from hil_sim.population import Population, populate
@@ -53,7 +54,7 @@ def measure(
     cells = np.stack([cell_rows, cell_cols], axis=1)
     g = np.ascontiguousarray(population.params[..., lw.P_MIN])
     ordinal = np.zeros((rows, cols), dtype=np.uint32)
-    key, draws = philox.key_of(seed), philox.new_draws()
+    key, noise_room = philox.key_of(seed), new_noise()
     rng = np.random.default_rng(seed)
     v = device.variation
 
@@ -70,7 +71,7 @@ def measure(
             for _ in range(pulses):
                 pulse_devices(
                     cell_rows, cell_cols, np.ones(n), n, 1, up, population.law[0], nodes,
-                    population.params, g, ordinal, key, draws,
+                    population.params, g, ordinal, key, noise_room,
                 )  # fmt: skip
                 taken.append(read())
     reads = np.array(taken)  # (1 + cycles · 2 · pulses, n)
@@ -106,7 +107,7 @@ def pulse_map(
     n = population.full_min.size
     rows, cols = (a.ravel() for a in np.indices(shape))
     ordinal = np.full(shape, 1 << 20, dtype=np.uint32)
-    key, draws = philox.key_of(seed), philox.new_draws()
+    key, noise_room = philox.key_of(seed), new_noise()
     rng = np.random.default_rng(seed)
     law = population.law[0]
     noise = device.variation.read_noise
@@ -124,7 +125,7 @@ def pulse_map(
                 for k in range(pulses + 1):
                     if k:
                         pulse_devices(rows, cols, worth, n, 1, up, law, nodes, population.params,
-                                      g, ordinal, key, draws)  # fmt: skip
+                                      g, ordinal, key, noise_room)  # fmt: skip
                     read = g.ravel() * (1 + noise * rng.standard_normal(n))
                     columns.append(np.stack([
                         np.arange(n), np.full(n, 1 if up else -1), np.full(n, share * nominal),

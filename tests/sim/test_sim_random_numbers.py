@@ -1,4 +1,4 @@
-"""Philox against its published vectors; deviates against the normal distribution."""
+"""Philox4x32 against its published vectors; deviates against the normal distribution."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_philox_gives_the_published_random123_vectors(counter, key, expected):
 
 
 def test_deviates_of_a_million_devices_are_unique_and_normal():
-    z = philox.device_normals(philox.key_of(11), 1000, 1000, 0, philox.C2C).ravel()
+    z = philox.device_normals(philox.key_of(11), 1000, 1000, 0, philox.STEP_D2D).ravel()
     assert np.unique(z).size == z.size  # no fixed table of Gaussians
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
     assert z.std() == pytest.approx(1.0, abs=4 / np.sqrt(2 * z.size))
@@ -46,7 +46,7 @@ def test_deviates_of_a_million_devices_are_unique_and_normal():
 
 def test_tails_reach_five_sigma_in_the_right_numbers():
     n = 4_000_000
-    z = philox.device_normals(philox.key_of(5), 2000, 2000, 0, philox.C2C)
+    z = philox.device_normals(philox.key_of(5), 2000, 2000, 0, philox.STEP_D2D)
     for level in (3.0, 4.0, 4.5):
         expected = 2 * stats.norm.sf(level) * n
         seen = int((np.abs(z) > level).sum())
@@ -66,12 +66,14 @@ def test_the_inverse_distribution_is_accurate_over_the_whole_range():
 
 def test_neighbours_ordinals_purposes_and_seeds_do_not_correlate():
     key = philox.key_of(1)
-    base = philox.device_normals(key, 300, 300, 0, philox.C2C)
+    base = philox.device_normals(key, 300, 300, 0, philox.STEP_D2D)
     others = {
-        "ordinal": philox.device_normals(key, 300, 300, 1, philox.C2C),
-        "purpose": philox.device_normals(key, 300, 300, 0, philox.STEP_D2D),
-        "seed": philox.device_normals(philox.key_of(2), 300, 300, 0, philox.C2C),
-        "high seed word": philox.device_normals(philox.key_of(1 + (1 << 32)), 300, 300, 0, 0),
+        "ordinal": philox.device_normals(key, 300, 300, 1, philox.STEP_D2D),
+        "purpose": philox.device_normals(key, 300, 300, 0, philox.STEP_D2D_P),
+        "seed": philox.device_normals(philox.key_of(2), 300, 300, 0, philox.STEP_D2D),
+        "high seed word": philox.device_normals(
+            philox.key_of(1 + (1 << 32)), 300, 300, 0, philox.STEP_D2D
+        ),
         "transpose": base.T,
         "next row": np.roll(base, 1, axis=0),
         "next column": np.roll(base, 1, axis=1),
@@ -82,30 +84,6 @@ def test_neighbours_ordinals_purposes_and_seeds_do_not_correlate():
         assert abs(r) < 5 / np.sqrt(base.size) or name == "transpose"
         if name == "transpose":
             assert abs(r) < 0.02
-
-
-def test_a_list_of_devices_gets_the_same_deviates_as_the_devices_one_by_one():
-    key = philox.key_of(9)
-    cols = np.array([3, 0, 17, 4, 19], dtype=np.int64)
-    ordinal = np.arange(40, dtype=np.uint32).reshape(2, 20)
-    draws = philox.new_draws()
-    rows = np.ones_like(cols)
-    philox.draw_for_devices(key, rows, cols, 0, 5, ordinal, philox.C2C, draws)
-    single = [
-        philox.normal_of(philox.bits53(key, c, 1, int(ordinal[1, c]), philox.C2C)) for c in cols
-    ]
-    assert draws[2][:5].tolist() == single
-
-
-def test_a_train_of_pulses_gets_the_same_deviates_as_its_pulses_one_by_one():
-    key, first, n = philox.key_of(9), 2**32 - 3, philox.BATCH
-    draws = philox.new_draws()
-    philox.draw_for_pulses(key, 7, 5, first, n, philox.C2C, draws)
-    single = [
-        philox.normal_of(philox.bits53(key, 5, 7, (first + k) % 2**32, philox.C2C))
-        for k in range(n)
-    ]
-    assert draws[2].tolist() == single
 
 
 def test_a_batch_reaches_as_far_into_the_tails_as_a_single_deviate():

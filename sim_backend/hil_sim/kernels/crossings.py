@@ -21,15 +21,20 @@ from hil_sim.kernels.law import (
     P_H_UP,
     P_MAX,
     P_MIN,
-    mean_pulse,
     pulses_of,
 )
-from hil_sim.kernels.philox import BATCH, C2C, draw_normals
-from hil_sim.kernels.pulse import bounded
+from hil_sim.kernels.noise import AT, ORDINAL, PULSES, Z, draw_adjoining, draw_listed, list_device
+from hil_sim.kernels.pulse import affine_step, bounded
 
-# Columns of a table: change = T_A − T_B · (way gone from the end), and the range. T_MAX < T_MIN: no
-# pulse is strong enough for this device.
+# A table: change = T_A − T_B · (way gone from the end), and the range. T_MAX < T_MIN: no pulse is
+# strong enough for this device.
 T_A, T_B, T_MIN, T_MAX = 0, 1, 2, 3
+
+
+def new_table(n_rows: int, n_cols: int, noisy: bool) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return room for the table of one pulse, an array per column."""
+    step = np.float32 if noisy else np.float64
+    return tuple(np.empty((n_rows, n_cols), t) for t in (step, step, np.float64, np.float64))
 
 
 @njit(cache=True)
@@ -40,41 +45,44 @@ def pulse_table(v: float, tau: float, up: bool, laws: Any, params: Any, table: A
     n = pulses_of(v, tau, law.h_min_p if up else law.h_min_d, up, law)
     for i in range(params.shape[0]):
         for j in range(params.shape[1]):
-            p, entry = params[i, j], table[i, j]
-            low, high = p[P_MIN], p[P_MAX]
+            p = params[i, j]
+            low, high, a, b = p[P_MIN], p[P_MAX], 0.0, 0.0
             if law.per_device_law:
                 n = pulses_of(v, tau, p[of_h], up, law)
-            entry[T_MIN], entry[T_MAX], entry[T_A], entry[T_B] = low, high, 0.0, 0.0
             if n <= 0.0:
-                entry[T_MIN], entry[T_MAX] = 1.0, 0.0
+                low, high = 1.0, 0.0
             elif high > low:
-                gain = mean_pulse(p[of_b], n)
-                entry[T_A], entry[T_B] = p[of_a] * (high - low) * gain, p[of_b] * gain
+                a, b = affine_step(p[of_a], p[of_b], high - low, n, law)
             else:
-                entry[T_MAX] = low
+                high = low
+            table[T_A][i, j], table[T_B][i, j] = a, b
+            table[T_MIN][i, j], table[T_MAX][i, j] = low, high
 
 
 @njit(cache=True, nogil=True)
 def pulse_crossings(
     selected: Any, row_lines: Any, col_lines: Any, up: bool, table: Any, all_pulsed: bool,
-    laws: Any, g: Any, ordinal: Any, key: Any, ints: Any, draws: Any,
+    one_range: bool, laws: Any, g: Any, ordinal: Any, key: Any, ints: Any, noise: Any,
 ) -> None:  # fmt: skip
     """Pulse every device whose row and column are selected, step after step.
 
-    ``all_pulsed``: the pulse is strong enough for every device of ``table``. ``ints`` and ``draws``
-    are scratch, of ``steps.workspace`` and ``philox.new_draws``.
+    ``all_pulsed``: the pulse is strong enough for every device of ``table``, ``one_range``: they
+    all have the same range. ``ints`` and ``noise`` are scratch, of ``steps.workspace`` and
+    ``noise.new_noise``.
     """
     law = laws[0]
     n_cols = g.shape[1]
+    a, b = table[T_A].reshape(g.size), table[T_B].reshape(g.size)
+    low, high = table[T_MIN].reshape(g.size), table[T_MAX].reshape(g.size)
+    flat = a, b, low, high
     flat_g, flat_ordinal = g.reshape(g.size), ordinal.reshape(g.size)
-    flat_table = table.reshape((g.size, 4))
     spread = law.step_c2c if law.noisy else 0.0
-    counters, z, at = draws[0], draws[2], ints[0]
+    at, z = noise[AT], noise[Z]
+    # Batches of whole rows where they are short: each row has counters of its own.
+    most = max(PULSES // n_cols, 1) * n_cols if n_cols <= PULSES else PULSES
     rows, cols = ints[1], ints[2]
-    counters[3, :] = np.uint64(C2C)
     if not law.noisy:
         z[:] = 0.0
-    most = min(BATCH, at.size)
     for s in range(selected.shape[0]):
         n_on_rows = n_on_cols = 0
         for i in range(row_lines.size):
@@ -84,68 +92,82 @@ def pulse_crossings(
             cols[n_on_cols] = j
             n_on_cols += selected[s, col_lines[j]]
         if all_pulsed and n_on_cols == n_cols:
-            for a in range(n_on_rows):
-                row = rows[a]
-                for start in range(0, n_cols, BATCH):
-                    part = slice(start, min(start + BATCH, n_cols))
-                    _pulse_row(row, start, table[row, part], g[row, part], ordinal[row, part], up,
-                               spread, law.noisy, key, draws)  # fmt: skip
+            first = 0
+            while first < n_on_rows:
+                last = first + 1
+                while last < n_on_rows and rows[last] == rows[last - 1] + 1:
+                    last += 1
+                stop = (rows[last - 1] + 1) * n_cols
+                for start in range(rows[first] * n_cols, stop, most):
+                    part = slice(start, min(start + most, stop))
+                    if law.noisy:
+                        draw_adjoining(key, start, n_cols, flat_ordinal[part], noise)
+                    else:
+                        flat_ordinal[part] += np.uint32(1)
+                    if one_range:
+                        _pulse_alike(a[part], b[part], low[0], high[0], flat_g[part], up, spread, z)
+                    else:
+                        _pulse_row(a[part], b[part], low[part], high[part], flat_g[part], up,
+                                   spread, z)  # fmt: skip
+                first = last
             continue
         count = 0
-        for a in range(n_on_rows):
-            row = rows[a]
-            first = row * n_cols
-            for b in range(n_on_cols):
-                k = first + cols[b]
-                if not all_pulsed and flat_table[k, T_MAX] < flat_table[k, T_MIN]:
+        for k_row in range(n_on_rows):
+            begin = rows[k_row] * n_cols
+            for k_col in range(n_on_cols):
+                k = begin + cols[k_col]
+                if not all_pulsed and high[k] < low[k]:
                     continue
                 at[count] = k
-                counters[0, count], counters[1, count] = np.uint64(cols[b]), np.uint64(row)
-                counters[2, count] = np.uint64(flat_ordinal[k])
+                list_device(key, count, rows[k_row], cols[k_col], flat_ordinal[k], noise)
                 count += 1
-                if count == most:
-                    _pulse(at, count, up, spread, law.noisy, flat_table, flat_g, flat_ordinal, key,
-                           draws)  # fmt: skip
+                if count == PULSES:
+                    _pulse(count, up, spread, law.noisy, flat, flat_g, flat_ordinal, noise)
                     count = 0
-        _pulse(at, count, up, spread, law.noisy, flat_table, flat_g, flat_ordinal, key, draws)
+        _pulse(count, up, spread, law.noisy, flat, flat_g, flat_ordinal, noise)
 
 
 @njit(cache=True)
 def _pulse(
-    at: Any, count: int, up: bool, spread: float, noisy: bool, table: Any, g: Any, ordinal: Any,
-    key: Any, draws: Any,
+    count: int, up: bool, spread: float, noisy: bool, table: Any, g: Any, ordinal: Any,
+    noise: Any,
 ) -> None:  # fmt: skip
-    z = draws[2]
+    """Pulse the listed devices."""
+    at, number, z = noise[AT], noise[ORDINAL], noise[Z]
     if noisy and count:
-        draw_normals(key, count, draws)
+        draw_listed(count, noise)
     for n in range(count):
         k = at[n]
-        low, high, here = table[k, T_MIN], table[k, T_MAX], g[k]
-        ordinal[k] += np.uint32(1)
-        change = table[k, T_A] - table[k, T_B] * (here - low if up else high - here)
+        low, high, here = table[T_MIN][k], table[T_MAX][k], g[k]
+        ordinal[k] = number[n] + np.uint32(1)
+        change = table[T_A][k] - table[T_B][k] * (here - low if up else high - here)
         change *= 1.0 + spread * z[n]
         g[k] = bounded(here + change if up else here - change, here, low, high)
 
 
 @njit(cache=True)
 def _pulse_row(
-    row: int, first: int, table: Any, g: Any, ordinal: Any, up: bool, spread: float, noisy: bool,
-    key: Any, draws: Any,
-) -> None:  # fmt: skip
-    """Pulse adjoining devices of a row; the same numbers as :func:`_pulse`, without a list."""
-    counters, z, count = draws[0], draws[2][: g.size], g.size
-    if noisy:
-        col, of_row, of_ordinal = counters[0, :count], counters[1, :count], counters[2, :count]
-        for n in range(count):
-            col[n], of_row[n] = np.uint64(first + n), np.uint64(row)
-        for n in range(count):
-            of_ordinal[n] = np.uint64(ordinal[n])
-        draw_normals(key, count, draws)
-    for n in range(count):
-        ordinal[n] += np.uint32(1)
-    for n in range(count):
-        low, high, here = table[n, T_MIN], table[n, T_MAX], g[n]
-        change = table[n, T_A] - table[n, T_B] * (here - low if up else high - here)
+    a: Any, b: Any, lows: Any, highs: Any, g: Any, up: bool, spread: float, z: Any
+) -> None:
+    """Pulse adjoining devices; the same numbers as :func:`_pulse`, without a list."""
+    for n in range(g.size):
+        low, high, here = lows[n], highs[n], g[n]
+        change = a[n] - b[n] * (here - low if up else high - here)
+        change *= 1.0 + spread * z[n]
+        value = here + change if up else here - change
+        least, most = (here if here < low else low), (here if here > high else high)
+        value = least if value < least else value
+        g[n] = most if value > most else value
+
+
+@njit(cache=True)
+def _pulse_alike(
+    a: Any, b: Any, low: float, high: float, g: Any, up: bool, spread: float, z: Any
+) -> None:
+    """Pulse adjoining devices of one range; half the memory of :func:`_pulse_row`."""
+    for n in range(g.size):
+        here = g[n]
+        change = a[n] - b[n] * (here - low if up else high - here)
         change *= 1.0 + spread * z[n]
         value = here + change if up else here - change
         least, most = (here if here < low else low), (here if here > high else high)

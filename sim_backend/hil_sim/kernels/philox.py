@@ -27,8 +27,9 @@ _TOP = np.uint64((1 << 53) - 1)
 _CENTRE, _NEAR = 0.425, 5.0  # where AS 241 changes its formula
 BATCH = 256  #: most deviates drawn at once
 
-# What a draw is for: the fourth counter word. Drawn once per device unless said otherwise.
-C2C, READ_NOISE, STEP_D2D, STEP_D2D_P, STEP_D2D_D = 0, 1, 2, 3, 4
+# What a draw is for: the fourth counter word. Drawn once per device, but for READ_NOISE and PULSES;
+# the latter gives the noise of pulses its own key, see ``kernels.noise``.
+PULSES, READ_NOISE, STEP_D2D, STEP_D2D_P, STEP_D2D_D = 0, 1, 2, 3, 4
 G_MIN_D2D, G_MAX_D2D, THRESHOLD_D2D_P, THRESHOLD_D2D_D = 5, 6, 7, 8
 NU_D2D_P, NU_D2D_D, STUCK, DRIFT_D2D, FORMING_D2D = 9, 10, 11, 12, 13
 
@@ -183,34 +184,6 @@ def draw_normals(key: Any, count: int, draws: Any) -> None:
 
 
 @njit(cache=True)
-def draw_for_devices(
-    key: Any, rows: Any, cols: Any, start: int, count: int, ordinal: Any, purpose: int, draws: Any
-) -> None:
-    """Draw the deviates of ``count`` ≤ BATCH devices (rows, cols) from ``start`` on.
-
-    Each is that of the device's own pulse number ``ordinal``.
-    """
-    counters = draws[0]
-    for n in range(count):
-        row, col = rows[start + n], cols[start + n]
-        counters[0, n], counters[1, n] = np.uint64(col), np.uint64(row)
-        counters[2, n], counters[3, n] = np.uint64(ordinal[row, col]), np.uint64(purpose)
-    draw_normals(key, count, draws)
-
-
-@njit(cache=True)
-def draw_for_pulses(
-    key: Any, row: int, col: int, first: int, count: int, purpose: int, draws: Any
-) -> None:
-    """Draw the deviates of ``count`` ≤ BATCH pulses of one device, its number ``first`` on."""
-    counters = draws[0]
-    for n in range(count):
-        counters[0, n], counters[1, n] = np.uint64(col), np.uint64(row)
-        counters[2, n], counters[3, n] = np.uint64(first + n) & _MASK, np.uint64(purpose)
-    draw_normals(key, count, draws)
-
-
-@njit(cache=True)
 def device_normals(key: Any, n_rows: int, n_cols: int, attempt: int, purpose: int) -> Any:
     """Return (n_rows, n_cols) deviates drawn once per device; ``attempt`` counts redraws."""
     out = np.empty((n_rows, n_cols))
@@ -231,5 +204,10 @@ def device_uniforms(key: Any, n_rows: int, n_cols: int, purpose: int) -> Any:
 
 
 def key_of(seed: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Return the two 32-bit key words of a seed (its low 64 bits) as uint64."""
-    return np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], dtype=np.uint64)
+    """Return four 32-bit words as uint64: a seed's low 64 bits, and what ``kernels.noise`` needs.
+
+    These are the number of the first device and the key of its own generator.
+    """
+    low, high, zero = np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32 & 0xFFFFFFFF), np.uint64(0)
+    first, key, _, _ = philox4x32.py_func(zero, zero, zero, np.uint64(PULSES), low, high)
+    return np.array([low, high, first, key], dtype=np.uint64)

@@ -21,16 +21,15 @@ from hil_sim.kernels.law import (
     mean_change,
     mean_pulse,
 )
-from hil_sim.kernels.philox import BATCH, C2C, draw_for_devices, draw_for_pulses
+from hil_sim.kernels.noise import LARGEST, PULSES, Z, draw_for_devices, draw_for_pulses
 
 _TRAIN = 64  # pulses of one device whose deviates are drawn at once: it may be at its bound soon
-_LARGEST_DEVIATE = 8.3
 
 
 @njit(cache=True)
 def pulse_devices(
     rows: Any, cols: Any, n_eff: Any, count: int, times: int, up: bool, law: Any, nodes: Any,
-    params: Any, g: Any, ordinal: Any, key: Any, draws: Any,
+    params: Any, g: Any, ordinal: Any, key: Any, noise: Any,
 ) -> None:  # fmt: skip
     """Give device (rows[k], cols[k]) ``times`` pulses of ``n_eff[k]`` nominal ones, k < count.
 
@@ -41,18 +40,18 @@ def pulse_devices(
     """
     if law.model == AFFINE and not (law.noisy and law.range_c2c > 0.0):
         if times == 1:
-            for start in range(0, count, BATCH):
-                _affine_once(rows, cols, n_eff, start, min(count, start + BATCH), up, law, params,
-                             g, ordinal, key, draws)  # fmt: skip
+            for start in range(0, count, PULSES):
+                _affine_once(rows, cols, n_eff, start, min(count, start + PULSES), up, law, params,
+                             g, ordinal, key, noise)  # fmt: skip
         else:
             for k in range(count):
                 _affine_train(rows[k], cols[k], n_eff[k], times, up, law, params, g, ordinal, key,
-                              draws)  # fmt: skip
+                              noise)  # fmt: skip
         return
     for _ in range(times):
-        for start in range(0, count, BATCH):
-            _general(rows, cols, n_eff, start, min(count, start + BATCH), up, law, nodes, params,
-                     g, ordinal, key, draws)  # fmt: skip
+        for start in range(0, count, PULSES):
+            _general(rows, cols, n_eff, start, min(count, start + PULSES), up, law, nodes, params,
+                     g, ordinal, key, noise)  # fmt: skip
 
 
 @njit(cache=True, inline="always")
@@ -62,15 +61,29 @@ def bounded(value: float, g: float, low: float, high: float) -> float:
 
 
 @njit(cache=True)
+def affine_step(of_a: float, of_b: float, span: float, n: float, law: Any) -> tuple[float, float]:
+    """Return (A, B) of the change A − B·(way gone from the end) by ``n`` pulses, in siemens.
+
+    In single precision where pulses are noisy: half the memory to go through, and 1e-7 of a step
+    is nothing beside its noise.
+    """
+    gain = mean_pulse(of_b, n)
+    a, b = of_a * span * gain, of_b * gain
+    if law.noisy:
+        return float(np.float32(a)), float(np.float32(b))
+    return a, b
+
+
+@njit(cache=True)
 def _affine_once(
     rows: Any, cols: Any, n_eff: Any, start: int, stop: int, up: bool, law: Any, params: Any,
-    g: Any, ordinal: Any, key: Any, draws: Any,
+    g: Any, ordinal: Any, key: Any, noise: Any,
 ) -> None:  # fmt: skip
     """Give devices ``start`` to ``stop`` a pulse of ``dg/dn = a·span − b·(g − low)``."""
-    z, spread = draws[2], 0.0
+    z, spread = noise[Z], 0.0
     if law.noisy:
         spread = law.step_c2c
-        draw_for_devices(key, rows, cols, start, stop - start, ordinal, C2C, draws)
+        draw_for_devices(key, rows, cols, start, stop - start, ordinal, noise)
     of_a, of_b = (P_A_UP, P_B_UP) if up else (P_A_DOWN, P_B_DOWN)
     for k in range(start, stop):
         row, col = rows[k], cols[k]
@@ -78,8 +91,9 @@ def _affine_once(
         low, high, here = params[row, col, P_MIN], params[row, col, P_MAX], g[row, col]
         if high <= low:
             continue
-        gain = mean_pulse(params[row, col, of_b], n_eff[k])
-        a, b = params[row, col, of_a] * (high - low) * gain, params[row, col, of_b] * gain
+        a, b = affine_step(
+            params[row, col, of_a], params[row, col, of_b], high - low, n_eff[k], law
+        )
         change = a - b * (here - low if up else high - here)
         if law.noisy:
             change *= 1.0 + spread * z[k - start]
@@ -89,7 +103,7 @@ def _affine_once(
 @njit(cache=True)
 def _affine_train(
     row: int, col: int, n: float, times: int, up: bool, law: Any, params: Any, g: Any,
-    ordinal: Any, key: Any, draws: Any,
+    ordinal: Any, key: Any, noise: Any,
 ) -> None:  # fmt: skip
     """Give one device a train of pulses; the same steps as one by one, in the same arithmetic."""
     first = int(ordinal[row, col])
@@ -98,18 +112,17 @@ def _affine_train(
     if high <= low:
         return
     of_a, of_b = (P_A_UP, P_B_UP) if up else (P_A_DOWN, P_B_DOWN)
-    gain = mean_pulse(params[row, col, of_b], n)
-    a, b = params[row, col, of_a] * (high - low) * gain, params[row, col, of_b] * gain
-    z, spread = draws[2], law.step_c2c if law.noisy else 0.0
+    a, b = affine_step(params[row, col, of_a], params[row, col, of_b], high - low, n, law)
+    z, spread = noise[Z], law.step_c2c if law.noisy else 0.0
     # No deviate turns a pulse round then: a device at its bound stays there.
-    rests = spread * _LARGEST_DEVIATE < 1.0 and a - b * (high - low) >= 0.0
+    rests = spread * LARGEST < 1.0 and a - b * (high - low) >= 0.0
     done = 0
     while done < times:
         if rests and (here == high if up else here == low):
             break
         count = min(times - done, _TRAIN)
         if law.noisy:
-            draw_for_pulses(key, row, col, first + done, count, C2C, draws)
+            draw_for_pulses(key, row, col, first + done, count, noise)
         for k in range(count):
             change = a - b * (here - low if up else high - here)
             if law.noisy:
@@ -122,12 +135,12 @@ def _affine_train(
 @njit(cache=True)
 def _general(
     rows: Any, cols: Any, n_eff: Any, start: int, stop: int, up: bool, law: Any, nodes: Any,
-    params: Any, g: Any, ordinal: Any, key: Any, draws: Any,
+    params: Any, g: Any, ordinal: Any, key: Any, noise: Any,
 ) -> None:  # fmt: skip
     """Give devices ``start`` to ``stop`` a pulse of any law; u is the share of the range."""
-    z = draws[2]
+    z = noise[Z]
     if law.noisy:
-        draw_for_devices(key, rows, cols, start, stop - start, ordinal, C2C, draws)
+        draw_for_devices(key, rows, cols, start, stop - start, ordinal, noise)
     c_mult, c_add = law.step_c2c, law.range_c2c
     lookup = law.model > 1
     of_a, of_b = (P_A_UP, P_B_UP) if up else (P_A_DOWN, P_B_DOWN)

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from hil_sim.kernels.law import P_H_DOWN, P_H_UP, phi, phi_inverse, phi_slope, pulses_of
-from hil_sim.kernels.philox import new_draws
+from hil_sim.kernels.noise import new_noise
 from hil_sim.kernels.pulse import pulse_devices
 
 _SATURATED = 1e-9  # slope of a limited transistor over its device's, so that Newton can step
@@ -91,7 +91,7 @@ def apply_pulses(
     law = laws[0]
     n_cols = g.shape[1]
     rows, cols, n_eff = np.empty(n_cols, np.int64), np.empty(n_cols, np.int64), np.empty(n_cols)
-    draws = new_draws()
+    noise = new_noise()
     for i in range(g.shape[0]):
         rows[:] = i
         # down where it came first, then up, then the other downs
@@ -105,7 +105,7 @@ def apply_pulses(
                     count += 1
             if count:
                 pulse_devices(rows, cols, n_eff, count, 1, up, law, nodes_up if up else nodes_down,
-                              params, g, ordinal, key, draws)  # fmt: skip
+                              params, g, ordinal, key, noise)  # fmt: skip
 
 
 @njit(cache=True)

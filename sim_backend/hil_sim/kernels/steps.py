@@ -24,6 +24,7 @@ from hil_sim.kernels.groups import (
     sort_by_group,
 )
 from hil_sim.kernels.law import phi, tau_of
+from hil_sim.kernels.noise import new_noise
 from hil_sim.kernels.philox import new_draws
 from hil_sim.kernels.pulse import erase_row
 from hil_sim.kernels.sense import (
@@ -216,7 +217,7 @@ def run_steps(
     drive, sums, squares = floats[15], floats[16, :n_cols], floats[17, :n_cols]
     order, starts, acting = ints[3, :n_cols], ints[4, : n_cols + 1], ints[5, :n_rows]
     sensed, active = ints[6], ints[7]
-    listed, draws = new_list(), new_draws()
+    listed, noise, draws = new_list(), new_noise(), new_draws()
     table, mask, coeff = np.empty((2, 2, 6)), np.empty((2, 2), np.int64), np.empty((1, 1))
     pair = np.full((6, 2), np.nan)  # of the last step of one group of rows and one of columns
     n_acting = passes = n_active = n_sensed = 0
@@ -319,7 +320,7 @@ def run_steps(
                 write_devices(
                     stop - first_pulse if many else 1, passes, acting, n_acting, write_gid, n_cg,
                     order, starts, table, mask, law, nodes_up, nodes_down, params, g, ordinal, key,
-                    listed, draws,
+                    listed, noise,
                 )  # fmt: skip
             if erasing:
                 erase_rows(line_v, line_s, rows, law, params, g, ordinal)

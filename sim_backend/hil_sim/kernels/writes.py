@@ -113,7 +113,7 @@ def acting_rows(write_gid: Any, n_cg: int, mask: Any, acting: Any) -> int:
 def write_devices(
     times: int, passes: int, acting: Any, n_acting: int, write_gid: Any, n_cg: int, order: Any,
     starts: Any, table: Any, mask: Any, law: Any, nodes_up: Any, nodes_down: Any, params: Any,
-    g: Any, ordinal: Any, key: Any, listed: Any, draws: Any,
+    g: Any, ordinal: Any, key: Any, listed: Any, noise: Any,
 ) -> None:  # fmt: skip
     """Give every device its nominal pulses, ``times`` times; once where there is a second pass.
 
@@ -146,11 +146,11 @@ def write_devices(
                     count += 1
                     if count == _LIST:
                         pulse_devices(rows, cols, n_eff, count, times, up, law, nodes, params, g,
-                                      ordinal, key, draws)  # fmt: skip
+                                      ordinal, key, noise)  # fmt: skip
                         count = 0
         if count:
             pulse_devices(rows, cols, n_eff, count, times, up, law, nodes, params, g, ordinal,
-                          key, draws)  # fmt: skip
+                          key, noise)  # fmt: skip
 
 
 @njit(cache=True)
