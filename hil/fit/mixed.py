@@ -30,6 +30,8 @@ VARIANCES: Final = (kernels.V_MULT, kernels.V_ADD, kernels.READ_REL, kernels.REA
 _OUTER: Final = 25
 _INNER: Final = 12
 _SMALLEST_SHARE: Final = 1e-6  # of a variance: below it is 0
+_MORE: Final = 0.2  # by which a variance is raised to see what it does to the information
+_PACED: Final = (1, 4, 9)  # steps at which that is seen
 _STILL: Final = 0.05  # standard errors that a mean still moves when the search ends
 
 
@@ -60,6 +62,7 @@ class Mixed:
     precision: Floats | None = None  #: (n_shared, n_shared) of ``known``, information
     steps: int = 0
     held: set[int] = field(default_factory=set)  #: shared columns that are not searched
+    paces: dict[int, float] | None = None  #: of each variance, see :func:`paces`
 
     @property
     def free(self) -> NDArray[np.bool_]:
@@ -165,8 +168,8 @@ def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) 
 
     It is the slope of −½ ln|information + 1/Σ|. Estimating a device's rates and shapes uses up as
     many transitions, so the residual variance is to be divided by what is left; the part of each
-    variance is its share of the predictive variance. And a shape or table that multiplies rates
-    would grow at their cost.
+    variance is its pace, without read noise its share of the predictive variance. And a shape or
+    table that multiplies rates would grow at their cost.
     """
     extra = np.zeros(mixed.shared.size)
     used = [k for k, column in enumerate(mixed.random) if column < kernels.LOW]
@@ -181,6 +184,8 @@ def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) 
     for at, column in enumerate(mixed.shared.tolist()):
         if column in (kernels.V_MULT, kernels.V_ADD):
             part = share[:, 0 if column == kernels.V_MULT else 1] / rows
+            if mixed.paces is not None:
+                part = np.full(len(share), mixed.paces[column])
             value = float(mixed.theta[0, column])
             if value > 0.0:
                 extra[at] = 0.5 * float((spent * part).sum()) / value
@@ -194,6 +199,30 @@ def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) 
             own = inner[:, k, k] * information[:, rate, column] / mixed.theta[:, rate]
             extra[at] = -float(own.sum())
     return extra
+
+
+def paces(likelihood: Likelihood, mixed: Mixed, information: Floats) -> dict[int, float]:
+    """Return how fast the information of rates and shapes falls with either variance.
+
+    A share of 1 means inversely. With read noise this is not the variance's share in single
+    readings: along a branch, noise of cycles adds up and that of reads does not.
+    """
+    r = mixed.random
+    used = [k for k, column in enumerate(r) if column < kernels.LOW]
+    if not used:
+        return dict.fromkeys((kernels.V_MULT, kernels.V_ADD), 0.0)
+    rows = np.ix_(np.arange(len(information)), r[used], r)
+    known = information[:, r[:, None], r[None, :]] + np.linalg.inv(mixed.covariance)
+    inner = np.linalg.inv(known)[:, :, used]
+    spent = float(np.einsum("dij,dji->", information[rows], inner))
+    out = {}
+    for column in (kernels.V_MULT, kernels.V_ADD):
+        theta = mixed.theta.copy()
+        theta[:, column] *= 1.0 + _MORE
+        fallen = information - per_device(likelihood.chains, likelihood(theta).information)
+        pace = float(np.einsum("dij,dji->", fallen[rows], inner)) / spent / np.log1p(_MORE)
+        out[column] = float(np.clip(pace, 0.0, 1.0))
+    return out
 
 
 def laplace(mixed: Mixed, terms_ll: Floats, information: Floats) -> float:
@@ -214,8 +243,12 @@ def maximise(
     chains = likelihood.chains
     floor = np.diag((1e-3 * np.sqrt(np.diag(mixed.covariance))) ** 2)
     terms = likelihood(mixed.theta)
+    read = bool((mixed.theta[0, [kernels.READ_REL, kernels.READ_ABS]] > 0.0).any())
+    paced = not read or mixed.paces is not None
     for step in range(steps):
         score, information = (per_device(chains, a) for a in (terms.score, terms.information))
+        if step in _PACED and not paced:
+            mixed.paces = paces(likelihood, mixed, information)
         share = per_device(chains, terms.share)
         base, mean0 = mixed.theta.copy(), mixed.mean.copy()
         solved = None

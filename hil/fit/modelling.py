@@ -103,13 +103,14 @@ def _fit(name: str, setting: Setting, varies: bool, earlier: Fitted | None) -> F
     reading = _read_off(setting, law, mixed)
     part = _not_told(reading)
     if part is not None:
-        most = max(reading.value(part) + reading.t * reading.error(part), 0.0)
+        most = max(reading.value(part) + reading.half(part), 0.0)
         other = kernels.V_ADD if part == kernels.V_MULT else kernels.V_MULT
         step = middle_step(law, mixed.theta.mean(0), n_nodes) ** 2
         unit = step if part == kernels.V_MULT else 1.0 / step
         mixed.held.add(part)
         mixed.theta[:, other] += mixed.theta[0, part] * unit
         mixed.theta[:, part] = 0.0
+        mixed.paces = None
         maximise(likelihood, mixed)
         reading = _read_off(setting, law, mixed)
         reading.bounds[part] = most
@@ -157,9 +158,7 @@ def _not_told(reading: Reading) -> int | None:
     i, j = reading.place(kernels.V_MULT), reading.place(kernels.V_ADD)
     if i is None or j is None:
         return None
-    lows = [
-        reading.value(k) - reading.t * reading.error(k) for k in (kernels.V_MULT, kernels.V_ADD)
-    ]
+    lows = [reading.value(k) - reading.half(k) for k in (kernels.V_MULT, kernels.V_ADD)]
     size = reading.error(kernels.V_MULT) * reading.error(kernels.V_ADD)
     together = abs(float(reading.errors[i, j])) > _TOGETHER * size
     if lows[0] <= 0.0 and (lows[1] <= 0.0 or together):

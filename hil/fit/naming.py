@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.fit import kernels
-from hil.fit.intervals import variance_interval
+from hil.fit.intervals import t_quantile, variance_interval
 from hil.fit.laws import Law, curve, nu_of_slope, rate_of_affine
 from hil.fit.measured import DEPRESSION, POTENTIATION
 from hil.fit.reading_off import Form, Reading
@@ -149,7 +149,7 @@ def _spread_of_rails(reading: Reading, name: str, column: int) -> None:
     if not (rails.reached_low if low else rails.reached_high) or ends.size < 2:
         return
     n, mean, variance = ends.size, float(ends.mean()), float(ends.var(ddof=1))
-    half = reading.t * float(np.sqrt(variance / n))
+    half = t_quantile(n) * float(np.sqrt(variance / n))
     field = "range.g_min" if low else "range.g_max"
     reading.names[field] = Estimate(mean, mean - half, mean + half, unit="S")
     relative = variance / mean**2

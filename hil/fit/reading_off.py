@@ -62,16 +62,20 @@ class Reading:
         self.n_r = mixed.random.size
         self.free = mixed.free
         rng = np.random.default_rng(setting.seed)
-        self.errors, self.how = bootstrap_errors(solved, setting.n_bootstrap, rng, mixed)
-        self.n_units = len(solved.scores)
-        self.t = t_quantile(self.n_units) if self.n_units > 1 else _NORMAL
+        errors, beyond = bootstrap_errors(solved, setting.n_bootstrap, rng, mixed)
+        n_units = len(solved.scores)
+        # An error that is the scatter of few devices is itself uncertain (Student's t); what they
+        # share is known from all their pulses.
+        few = np.ones(len(errors))
+        scatter = beyond | (np.arange(few.size) < self.n_r)
+        few[scatter] = t_quantile(n_units) / _NORMAL if n_units > 1 else 1.0
+        self.errors: Floats = errors * few * few[:, None]
         several = self.n_r > 0 and len(mixed.theta) > 1
         self.spread: Spread | None = spread_of(mixed, solved) if several else None
         self.point = np.concatenate([mixed.mean, mixed.theta[0, mixed.shared]])
         root = np.linalg.cholesky(_padded(self.errors)).astype(np.float64)
-        scale = self.t / _NORMAL
         normal = rng.standard_normal((_DRAWS, self.point.size))
-        self.draws: Floats = self.point + scale * (normal - normal.mean(0)) @ root.T
+        self.draws: Floats = self.point + (normal - normal.mean(0)) @ root.T
         self.names: dict[str, Estimate] = {}
         self.warnings: list[str] = []
         self.bounds: dict[int, float] = {}  #: largest value of columns that were left out
@@ -90,16 +94,17 @@ class Reading:
         return float(self.mixed.theta[:, column].mean() if at is None else self.point[at])
 
     def error(self, column: int) -> float:
-        """Return the standard error of a column's mean, 0 where it is held."""
+        """Return the error of a column's mean, of which 1.96 make its interval; 0 if held."""
         at = self.place(column)
         return 0.0 if at is None else float(np.sqrt(max(self.errors[at, at], 0.0)))
 
+    def half(self, column: int) -> float:
+        """Return half the width of the 95 % interval of a column's mean."""
+        return _NORMAL * self.error(column)
+
     def put(self, name: str, column: int, map_: Callable[[float], float], unit: str = "") -> None:
         """Add an estimate that is a monotone function of a column."""
-        value, error = self.value(column), self.error(column)
-        # What devices share is known from all their pulses, also where there are few of them.
-        shared = self.how == "information" and column not in self.mixed.random
-        half = (_NORMAL if shared else self.t) * error
+        value, half = self.value(column), self.half(column)
         one, other = map_(value - half), map_(value + half)
         self.names[name] = Estimate(map_(value), min(one, other), max(one, other), unit=unit)
 
@@ -118,10 +123,10 @@ class Reading:
             slope[k] = (function(self._theta(moved)) - value) / h
         error = float(np.sqrt(np.maximum(slope @ self.errors @ slope, 0.0)))
         if log and value > 0.0:
-            factor = float(np.exp(min(self.t * error / value, 50.0)))
+            factor = float(np.exp(min(_NORMAL * error / value, 50.0)))
             self.names[name] = Estimate(value, value / factor, value * factor, unit=unit)
         else:
-            half = self.t * error
+            half = _NORMAL * error
             self.names[name] = Estimate(value, value - half, value + half, unit=unit)
 
     def _theta(self, point: Floats) -> Floats:

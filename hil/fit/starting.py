@@ -128,6 +128,7 @@ def begin_from(mixed: Mixed, earlier: Mixed) -> None:
     mixed.theta[:, plain] = earlier.theta.mean(0)[plain]
     mixed.theta[:, earlier.random[~rails]] = earlier.mean[~rails]
     mixed.mean, mixed.covariance = earlier.mean.copy(), earlier.covariance.copy()
+    mixed.paces = earlier.paces
 
 
 def _regress(
