@@ -87,10 +87,9 @@ class Event:
         if self.runs > 1:
             parts.append(f"({self.runs} such steps, every {_time(self.every_s)})")
         if self.rows > 1 and self.row is not None:
-            parts.append(
-                f"then rows {self.row + 1}…{self.row + self.rows - 1} alike, "
-                f"every {_time(self.every_s)}"
-            )
+            first, last = self.row + 1, self.row + self.rows - 1
+            rows = f"row {first}" if first == last else f"rows {first}…{last}"
+            parts.append(f"then {rows} alike, every {_time(self.every_s)}")
         return head + "  " + "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:

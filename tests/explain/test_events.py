@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,11 @@ def test_a_read_map_is_one_scan_over_the_rows():
     assert event.every_s == pytest.approx(11e-6)
     text = event.to_text()
     assert "WL0 200 mV for 10 us; sense BL0…3; then rows 1…3 alike, every 11 us" in text
+
+
+def test_a_scan_of_two_rows_names_the_second():
+    (event,) = events(read_map(array(), OP, Capabilities()), array())
+    assert "; then row 1 alike, every 11 us" in replace(event, rows=2).to_text()
 
 
 def test_write_pulses_name_the_selected_devices_and_their_repeats():
