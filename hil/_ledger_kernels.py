@@ -160,7 +160,8 @@ def count_crossings(
         for a in range(n_rows):
             row = counts[rows[a]]
             if n_cols == row.size:
-                row += np.uint32(1)
+                for b in range(n_cols):
+                    row[b] += np.uint32(1)
                 continue
             for b in range(n_cols):
                 row[cols[b]] += np.uint32(1)
