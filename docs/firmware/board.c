@@ -28,8 +28,8 @@ struct summary { /* what a checked sequence asks for */
 static const struct board_features *F;
 static uint8_t rx[WIRE], text[8], ring[RING], memory[BOARD_SEQ_BYTES], job[160];
 static uint32_t rx_len, rx_over, text_len, ring_in, ring_out, group_at, group;
-static uint32_t session, boot, fed, wdog_ms, edges_before, arm_width;
-static uint16_t frame_crc, number, last_crc, errors, latest;
+static uint32_t session, boot, fed, wdog_ms, edges_before, arm_width, errors;
+static uint16_t frame_crc, number, last_crc, latest;
 static uint8_t state, why, armed, deferred, faulty, pulsing, in_step, is_loaded;
 static double arm_low, arm_high, arm_limit;
 static struct { uint8_t op, ready; uint32_t len; uint8_t body[BOARD_PAYLOAD]; } stored;
@@ -496,7 +496,7 @@ static void frame(const uint8_t *f, uint32_t len, uint16_t crc) {
 static void arrived(void) /* the bytes before a delimiter are in rx */ {
     uint32_t from = 0, to = 0, version, length;
     uint16_t crc = 0xFFFF;
-    int bad = rx_over;
+    int bad = rx_over != 0;
     while (from < rx_len && !bad) {
         uint32_t code = rx[from++];
         bad = from + code - 1 > rx_len;

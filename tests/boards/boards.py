@@ -22,7 +22,7 @@ from hil.program import LineState, Phase, PulseBlock, SensePlan
 
 FIRMWARE = Path(__file__).parents[2] / "docs" / "firmware"
 HERE = Path(__file__).parent
-WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-g"]
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1", "-g"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 LINE = np.dtype([("state", "u1"), ("sense", "u1"), ("_", "<u2"), ("code", "<i4"), ("width", "<u4"),
                  ("limit", "<f4")])  # fmt: skip
