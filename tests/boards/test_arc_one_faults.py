@@ -201,7 +201,7 @@ def test_a_port_that_is_in_use_is_refused():
         other = type(board).board(
             station_of(text_of()).at(bench.resources), board_array(), table_of(bench), virtual=True
         )
-        with board, pytest.raises(LinkError, match="lock"):
+        with board, pytest.raises(LinkError, match="another program has the port"):
             other.open()
 
 
