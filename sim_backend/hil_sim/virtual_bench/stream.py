@@ -160,8 +160,9 @@ class StreamPty:
     def _run(self) -> None:
         while not self._stop.is_set():
             if self._cut.is_set():
-                os.close(self._master)
-                self._master = self._open()
+                # The path leads to the new one before the old one hangs up and its client may look.
+                unplugged, self._master = self._master, self._open()
+                os.close(unplugged)
                 self._cut.clear()
             elif _present(self._master):
                 with contextlib.suppress(OSError), session(self._instrument):
