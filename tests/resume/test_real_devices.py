@@ -34,6 +34,7 @@ READ, WRITE = 6, 7
 TRAINING = """
 schema = 1
 name = "t"
+seed = 2
 [dataset]
 kind = "npz"
 file = "data.npz"
