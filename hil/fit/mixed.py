@@ -168,8 +168,8 @@ def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) 
 
     It is the slope of −½ ln|information + 1/Σ|. Estimating a device's rates and shapes uses up as
     many transitions, so the residual variance is to be divided by what is left; the part of each
-    variance is its pace, without read noise its share of the predictive variance. And a shape or
-    table that multiplies rates would grow at their cost.
+    variance follows from its pace, without read noise from its share of the predictive variance.
+    And a shape or table that multiplies rates would grow at their cost.
     """
     extra = np.zeros(mixed.shared.size)
     used = [k for k, column in enumerate(mixed.random) if column < kernels.LOW]
@@ -184,10 +184,10 @@ def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) 
     for at, column in enumerate(mixed.shared.tolist()):
         if column in (kernels.V_MULT, kernels.V_ADD):
             part = share[:, 0 if column == kernels.V_MULT else 1] / rows
-            if mixed.paces is not None:
-                part = np.full(len(share), mixed.paces[column])
             value = float(mixed.theta[0, column])
-            if value > 0.0:
+            if mixed.paces is not None:
+                extra[at] = 0.5 * float(spent.sum()) * mixed.paces[column]
+            elif value > 0.0:
                 extra[at] = 0.5 * float((spent * part).sum()) / value
             continue
         rate = column - 1
@@ -202,10 +202,10 @@ def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) 
 
 
 def paces(likelihood: Likelihood, mixed: Mixed, information: Floats) -> dict[int, float]:
-    """Return how fast the information of rates and shapes falls with either variance.
+    """Return which share of the information of rates and shapes is lost per unit of a variance.
 
-    A share of 1 means inversely. With read noise this is not the variance's share in single
-    readings: along a branch, noise of cycles adds up and that of reads does not.
+    With read noise this is not told by the variance's share in single readings: along a branch,
+    noise of cycles adds up and that of reads does not.
     """
     r = mixed.random
     used = [k for k, column in enumerate(r) if column < kernels.LOW]
@@ -220,8 +220,9 @@ def paces(likelihood: Likelihood, mixed: Mixed, information: Floats) -> dict[int
         theta = mixed.theta.copy()
         theta[:, column] *= 1.0 + _MORE
         fallen = information - per_device(likelihood.chains, likelihood(theta).information)
-        pace = float(np.einsum("dij,dji->", fallen[rows], inner)) / spent / np.log1p(_MORE)
-        out[column] = float(np.clip(pace, 0.0, 1.0))
+        share = float(np.einsum("dij,dji->", fallen[rows], inner)) / spent / np.log1p(_MORE)
+        value = max(float(mixed.theta[0, column]), 1e-30)
+        out[column] = float(np.clip(share, 0.0, 1.0)) / value
     return out
 
 

@@ -26,6 +26,7 @@ FEWEST_FOR_SHAPES: Final = 6  #: devices that a spread of shapes needs
 _GRID: Final = 33
 _MARGIN: Final = 3.0  # deviations by which an end that was not reached is put further out
 _TOGETHER: Final = 0.5  # correlation of the parts of a variance beyond which one is left out
+_TOLD: Final = 3.0  # errors by which a part of a variance is to be above 0
 _ACTS: Final = 6.0  # in log-likelihood
 
 
@@ -158,7 +159,7 @@ def _not_told(reading: Reading) -> int | None:
     i, j = reading.place(kernels.V_MULT), reading.place(kernels.V_ADD)
     if i is None or j is None:
         return None
-    lows = [reading.value(k) - reading.half(k) for k in (kernels.V_MULT, kernels.V_ADD)]
+    lows = [reading.value(k) - _TOLD * reading.error(k) for k in (kernels.V_MULT, kernels.V_ADD)]
     size = reading.error(kernels.V_MULT) * reading.error(kernels.V_ADD)
     together = abs(float(reading.errors[i, j])) > _TOGETHER * size
     if lows[0] <= 0.0 and (lows[1] <= 0.0 or together):
