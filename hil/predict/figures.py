@@ -20,6 +20,7 @@ from hil.report.figures.style import (
     TWO_COLUMNS,
     Canvas,
     Drawing,
+    log_scale,
     panels,
 )
 from hil.report.figures.training import confusion as confusion_figure
@@ -152,4 +153,5 @@ def _pulses(canvas: Canvas, methods: Sequence[Method]) -> None:
         ax.hist(values, bins=edges.tolist(), histtype="stepfilled", lw=0.8,
                 facecolor=(_COLOURS[name], 0.25), edgecolor=_COLOURS[name], label=name)  # fmt: skip
     histogram_axes(ax, edges, "pulses per device")
+    log_scale(ax.yaxis)  # the few devices at the right end are what counts
     ax.legend()

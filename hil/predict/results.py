@@ -25,7 +25,7 @@ NUMBERS: Final = {
     "float_accuracy": "floating point, same network",
     "write_pulses_per_device": "update pulses per device",
     "refresh_pulses_per_device": "refresh pulses per device",
-    "most_pulses_on_a_device": "most pulses on a device",
+    "most_pulses_on_a_device": "most of both on a device",
     "half_selects": "half-selects",
     "energy_joule": "energy",
     "pulse_seconds": "time of the pulses and reads alone",
@@ -42,7 +42,7 @@ class Trained:
     numbers: dict[str, float]
     curve: LearningCurve
     confusion: Confusion | None
-    pulses: NDArray[np.int64]  #: per device of all arrays, update and refresh
+    pulses: NDArray[np.int64]  #: per device of all arrays, those before the learning too
     rig_note: str = ""
 
 

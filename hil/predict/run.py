@@ -64,7 +64,9 @@ def predict(
         trained = run_study(inputs.trainings, folder, engine, on_point)
         methods = methods_of(trained.folder)
         if not any(method.trained for method in methods):
-            raise ConfigError(f"no training ended: {methods[0].failed[0]}", path=wishes.device)
+            # Where the learning rate is tuned first, it is those trainings that failed.
+            why = next(iter((*trained.failed.values(), *methods[0].failed)), "none was run")
+            raise ConfigError(f"no training ended: {why}", path=wishes.device)
         about = _about(wishes, inputs)
         if curves.failed:
             about["curves_failed"] = "; ".join(curves.failed.values())

@@ -218,3 +218,15 @@ def test_curves_are_as_long_as_the_device_has_states(lab):
     predict(wishes, lab / "p", LocalEngine(1))
     curve = curves_of(StudyFolder(lab / "p" / "curves"))
     assert curve.g_siemens.shape == (5, 49, 4)
+
+
+def test_a_station_that_is_too_small_is_told_also_where_the_rate_is_tuned(lab, capsys):
+    (lab / "small.toml").write_text(
+        'schema = 1\nbackend = "sim"\n[[array]]\nrows = 2\ncols = 2\ndevice = "device.toml"\n'
+    )
+    said = called(
+        capsys, "device.toml", "-s", "small.toml", "--seeds", "1", "--devices", "4", code=3
+    )
+    assert "no training ended" in said.err
+    assert "need 4 rows and 4 columns" in said.err
+    assert "Traceback" not in said.err

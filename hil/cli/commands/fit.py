@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 #: Devices of the twin that is compared with the data, per side of its array.
 _TWIN_SIDE = 16
 _MOST_CYCLES = 3
+#: Share of the window by which a twin's median may differ before it is told.
+_POOR = 0.1
 
 
 def fit(
@@ -83,10 +86,17 @@ def fit(
     _say_models(output, result, chosen)
     _say_parameters(output, chosen, result)
     if same is not None:
+        spread = f", spread {same.spread:.2f} of the measured" if isfinite(same.spread) else ""
         output.say(
             f"twin against data: median differs by {same.median:.1%} of the window (root mean "
-            f"square, at most {same.largest:.1%}), spread {same.spread:.2f} of the measured"
+            f"square, at most {same.largest:.1%}){spread}"
         )
+        if same.median > _POOR:
+            warnings.insert(0, (
+                f"the twin does not respond as the devices did ({same.median:.0%} of the window): "
+                "do not use it for more than a look; --plot shows where they part, and a limit "
+                "that cuts pulses short (compliance) or devices of several kinds are often why"
+            ))  # fmt: skip
     for text in warnings:
         output.say(f"warning: {text}")
     output.say(f"written: {path} ({made.device.model} model)")
@@ -134,7 +144,8 @@ def _say_source(output: Output, source: Source) -> None:
     for run in source.runs:
         output.say(f"run: {run.path.name}, {run.kind}, {run.status}")
     output.say(
-        f"{r.n} pulse responses of {r.n_devices} devices in {source.cycles} cycles, "
+        f"{r.n} pulse responses of {r.n_devices} device{'s' * (r.n_devices != 1)} in "
+        f"{source.cycles} cycle{'s' * (source.cycles != 1)}, "
         f"{int((~r.good).sum())} left out"
     )
 
