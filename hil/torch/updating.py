@@ -91,8 +91,8 @@ class PulsedUpdates:
             most = self.array.weight_scale * (high - low)
             raise ConfigError(
                 f"reach {np.abs(weights).max():g}; pairs with method {self.method} on these devices"
-                f" hold up to {most * (0.5 if self.method == 'M2' else 1.0):.4g}: the {pulses} pulses "
-                f"measured reach {high:.0%} of the conductance window",
+                f" hold up to {most * (0.5 if self.method == 'M2' else 1.0):.4g}: the {pulses}"
+                f" pulses measured reach {high:.0%} of the conductance window",
                 field="weights",
             )
         return initialise([self.array], [self.curve], self.method, [w])
