@@ -26,7 +26,7 @@ FEWEST_FOR_SHAPES: Final = 6  #: devices that a spread of shapes needs
 _GRID: Final = 33
 _MARGIN: Final = 3.0  # deviations by which an end that was not reached is put further out
 _TOGETHER: Final = 0.5  # correlation of the parts of a variance beyond which one is left out
-_TOLD: Final = 3.0  # errors by which a part of a variance is to be above 0
+_TOLD: Final = 2.5  # errors by which a part of a variance is to be above 0
 _ACTS: Final = 6.0  # in log-likelihood
 
 
