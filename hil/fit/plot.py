@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hil.errors import BackendUnavailable, ConfigError, StoreError
+from hil.errors import ConfigError, StoreError
+from hil.extras import needed_for
 from hil.fit.curves import CycleCurves
 from hil.fit.lookup import MeasuredTable, Tables
 from hil.fit.measured import BRANCHES
@@ -48,12 +49,8 @@ def plot_fit(picture: Picture, path: str | Path) -> None:
         ConfigError: no format of this name.
         StoreError: it cannot be written.
     """
-    try:
+    with needed_for("a plot", "plot"):
         from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise BackendUnavailable(
-            'a plot needs matplotlib: pip install "synapse-hil[plot]"'
-        ) from exc
     from hil.report.figures.style import TWO_COLUMNS, panels
     from hil.report.render import styled
 

@@ -15,7 +15,8 @@ from hil.control.bench import Planning
 from hil.control.opening import make_backend
 from hil.control.placement import layer_sizes, lines_needed
 from hil.datasets.sources import load_dataset
-from hil.errors import BackendUnavailable, ConfigError, StoreError
+from hil.errors import ConfigError, StoreError
+from hil.extras import needed_for
 from hil.registry import backend_factory
 from hil.study.file import Study, load_study
 
@@ -75,10 +76,8 @@ def write_inputs(wishes: Wishes, folder: Path) -> Inputs:
         BackendUnavailable: the extra ``study`` is not installed.
         StoreError: the folder cannot be written.
     """
-    try:
+    with needed_for("predict", "study"):
         import tomli_w
-    except ImportError as exc:
-        raise BackendUnavailable('predict needs tomli-w: pip install "synapse-hil[study]"') from exc
     text = device_text(wishes.device)
     backend_factory("sim").open_device(wishes.device, 1, 1, seed=0)  # it is a good device file
     device = tomllib.loads(text)
