@@ -101,9 +101,18 @@ class LimitChecker:
                 if not template.corners:
                     lo_v, hi_v = template.level_lo_v, template.level_hi_v
                     self._check(template.block, lo_v, hi_v, True, index)
+                for one in template.corners or (template.block,):
+                    self._check_able(one, index)
                 template.checked_by.add(self)
             return
         self._check(block, block.level_v, block.level_v, block.width_s.ndim == 2, index)
+        self._check_able(block, index)
+
+    def _check_able(self, block: PulseBlock, index: int | None) -> None:
+        """Raise LimitError when a backend cannot do a block that is within the limits.
+
+        For a backend's own checker: called once for a template, with each of its corners.
+        """
 
     def _check(
         self, block: PulseBlock, lo_v: Any, hi_v: Any, zero: bool, index: int | None

@@ -12,8 +12,9 @@ from hil.capabilities import Capabilities, Range
 from hil.errors import GeometryError, LimitError
 from hil.geometry import ONE_T_ONE_R, THREE_TERMINAL, ArrayGeometry
 from hil.ledger import Ledger
-from hil.limits import PulseBudget, SafetyLimits
+from hil.limits import LimitChecker, PulseBudget, SafetyLimits
 from hil.program import Phase, PulseBlock
+from hil.template import BlockTemplate
 
 V = Range(-1.0, 1.0)
 EDGES = {"rise_s": 1e-7, "fall_s": 1e-7}
@@ -187,3 +188,16 @@ def test_a_programme_is_held_against_the_budget_as_a_whole():
     with pytest.raises(LimitError) as caught:
         budget.check_programme([writes(5), writes(5), writes(1)])
     assert caught.value.block == 2
+
+
+def test_a_template_that_the_backend_refused_is_refused_again():
+    class Unable(LimitChecker):
+        def _check_able(self, block, index):
+            raise LimitError("steps that it can do", 1, 0, "steps", block=index)
+
+    unable = Unable(ArrayGeometry(2, 2), SafetyLimits(), Capabilities())
+    block = one_step([1.0, None, None, None])
+    filled = BlockTemplate.around(block).fill(level_v=block.level_v)
+    for refused in (block, filled, filled):
+        with pytest.raises(LimitError, match="steps that it can do"):
+            unable.check(refused)

@@ -53,18 +53,10 @@ class BoardChecker(LimitChecker):
         unbounded = replace(capabilities, max_steps=sys.maxsize, max_block_s=float("inf"))
         self._given = LimitChecker(lowering.geometry, limits, unbounded)
 
-    def check(self, block: PulseBlock, index: int | None = None) -> None:
-        """Raise LimitError when limits or the board do not allow ``block``.
-
-        A filled template is checked by its corners.
-        """
-        template = block.template
-        known = template is not None and self in template.checked_by
-        super().check(block, index)
-        if known or block.phase is Phase.IDLE:
-            return
-        for one in [block] if template is None else [*(template.corners or (template.block,))]:
-            self._given.check(self._lowering.job(one).delivered, index)
+    def _check_able(self, block: PulseBlock, index: int | None) -> None:
+        """Raise LimitError when the board does not allow ``block``, or what it gives for it."""
+        if block.phase is not Phase.IDLE:
+            self._given.check(self._lowering.job(block).delivered, index)
 
 
 def arc_settings(station: Station, table: InstrumentTable) -> ArcOneSettings:

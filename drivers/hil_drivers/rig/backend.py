@@ -323,23 +323,16 @@ class RigChecker(LimitChecker):
         super().__init__(rig.geometry, rig.limits, rig.capabilities)
         self._rig = rig
 
-    def check(self, block: PulseBlock, index: int | None = None) -> None:
-        """Raise LimitError when limits, wiring or instruments do not allow ``block``.
+    def _check_able(self, block: PulseBlock, index: int | None) -> None:
+        """Raise LimitError when wiring or instruments do not allow ``block``.
 
-        A filled template is checked by its corners; what a fill changes is planned when it is run.
+        What a fill of a template changes is planned when it is run.
         """
-        template = block.template
-        known = template is not None and self in template.checked_by
-        super().check(block, index)
-        if known:
+        shape = self._rig.shapes.of(block)
+        if shape in self._rig.shapes:
             return
-        blocks = [block] if template is None else [*(template.corners or (template.block,))]
-        for one in blocks:
-            shape = self._rig.shapes.of(one)
-            if shape in self._rig.shapes:
-                continue
-            try:
-                self._rig.job(one)
-                self._rig.shapes.add(shape)
-            except RouteRefused as refused:
-                raise refused.in_block(index) from refused
+        try:
+            self._rig.job(block)
+            self._rig.shapes.add(shape)
+        except RouteRefused as refused:
+            raise refused.in_block(index) from refused

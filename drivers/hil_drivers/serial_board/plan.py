@@ -265,18 +265,8 @@ class BoardChecker(LimitChecker):
         """Return the lowest and highest level that any line may have, in volts."""
         return float(self._lo.min()), float(self._hi.max())
 
-    def check(self, block: PulseBlock, index: int | None = None) -> None:
-        """Raise LimitError when limits or the board do not allow ``block``."""
-        template = block.template
-        known = template is not None and self in template.checked_by
-        super().check(block, index)
-        if known:
-            return
-        blocks = [block] if template is None else [*(template.corners or (template.block,))]
-        for one in blocks:
-            self._check_board(one, index)
-
-    def _check_board(self, block: PulseBlock, index: int | None) -> None:
+    def _check_able(self, block: PulseBlock, index: int | None) -> None:
+        """Raise LimitError when the board does not allow ``block``."""
         able = self.capabilities.compliance_a
         driven = ((block.state == LineState.DRIVE) & (block.level_v != 0.0)).any(axis=0)
         asked = driven & np.isfinite(block.compliance_a)
