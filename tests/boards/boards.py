@@ -230,9 +230,9 @@ class Firmware:
 
     def close(self):
         self.array.shutdown(socket.SHUT_RDWR)
-        self.process.wait(5)
+        self.process.wait(30)
         if self.thread is not None:
-            self.thread.join(5)
+            self.thread.join(30)
         error = self.process.stderr.read().decode()
         self.process.stderr.close()
         self.array.close()

@@ -70,13 +70,16 @@ class TestFirmware(TestSerialBoard):
     """The reference firmware in C in place of the emulator, on the same simulated array."""
 
     @pytest.fixture(autouse=True)
-    def _firmware(self, firmware, monkeypatch):
+    def _firmware(self, _benches, firmware, monkeypatch):
         pytest.importorskip("pty", reason="needs a POSIX system")
         from test_firmware_twin import OnFirmware
 
         monkeypatch.setattr(OnFirmware, "program", firmware)
         monkeypatch.setattr("hil_sim.virtual_bench.bench.personality_class", lambda _: OnFirmware)
-        yield
+        # After the benches are: until then their threads may still talk to it.
+        self.stack.callback(self._close_firmware)
+
+    def _close_firmware(self):
         for bench in self.benches.values():
             bench.instruments["board"].firmware.close()
 
