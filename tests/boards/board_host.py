@@ -8,6 +8,7 @@ import zlib
 from binascii import crc_hqx
 
 import numpy as np
+import pytest
 from cobs import cobs
 
 HELLO, PING, ARM, SAFE, WDOG, ERR, TRIG = 1, 2, 3, 4, 5, 6, 7
@@ -254,3 +255,15 @@ class Host:
             raw += part[18:]
         assert struct.unpack_from("<II", reply) == (rows * cols, zlib.crc32(raw))
         return out
+
+
+def answers(board, data):
+    """Send bytes; return the frames that come back, as (session, number, op, payload)."""
+    return [unframe(piece) for piece in board.exchange(data).split(b"\0") if piece]
+
+
+def refusal(host, *request, **options):
+    """Make a request that must be refused; return its code and detail."""
+    with pytest.raises(Refused) as caught:
+        host.request(*request, **options)
+    return caught.value.code, caught.value.detail
