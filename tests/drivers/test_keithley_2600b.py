@@ -1,3 +1,5 @@
+"""A 2600B's sessions, runs, readings and safe state, message by message."""
+
 from __future__ import annotations
 
 import math
@@ -5,13 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from golden_files import check
 from hil_drivers.instrument import ChannelSteps, SyncPlan, SyncRole
 from hil_drivers.keithley_2600b import Keithley2600B
-from hil_drivers.keithley_2600b.lowering import deliver, lower
 from hil_drivers.transport import ReplaySession
-from hil_drivers.tsp import script
-from lua_50 import too_new
+from replay_2600b import NO_ERROR, OFF, OPENING, OUTPUTS, RESET, WRITE_AND_READ, message, opened
 
 from hil.errors import (
     BackendUnavailable,
@@ -23,52 +22,6 @@ from hil.errors import (
     ReadbackError,
 )
 from hil.measurement import Status
-
-SCRIPT = script("hil_drivers.keithley_2600b", "run.tsp")
-IDN = "Keithley Instruments Inc., Model 2602B, 1398687, 3.2.2"
-RESET = (
-    "reset()\nerrorqueue.clear()\nformat.data=format.REAL32\n"
-    "format.byteorder=format.LITTLEENDIAN\n"
-    "smua.source.offmode=smua.OUTPUT_HIGH_Z\nsmua.sense=smua.SENSE_LOCAL\n"
-    "smub.source.offmode=smub.OUTPUT_HIGH_Z\nsmub.sense=smub.SENSE_LOCAL"
-)
-NO_ERROR = ("print(errorqueue.next())", "0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00")
-OPENING = [
-    ("*IDN?", IDN),
-    (RESET, None),
-    (SCRIPT, None),
-    ("print(hil_version,localnode.linefreq)", "2.00000e+00\t5.00000e+01"),
-    NO_ERROR,
-]
-OFF = (
-    "smua.abort() smua.source.levelv=0 smua.source.output=0\n"
-    "smub.abort() smub.source.levelv=0 smub.source.output=0"
-)
-OUTPUTS = "print(smua.source.output,smub.source.output)"
-
-WRITE_AND_READ = {
-    "a": ChannelSteps.build([1.0, 0.1, 1.0, 0.1], 1e-3, 2e-3, repeat=[3, 1, 2, 1],
-                            measure=[False, True, False, True], compliance_a=1e-4,
-                            range_a=1e-5, aperture_s=2e-4),
-    "b": ChannelSteps.build([-1.0, 0.0, -1.0, 0.0], 1e-3, 2e-3, repeat=[3, 1, 2, 1],
-                            compliance_a=1e-3),
-}  # fmt: skip
-
-
-def opened(exchanges):
-    smu = Keithley2600B("smu")
-    session = ReplaySession.of([*OPENING, *exchanges])
-    smu.open(session)
-    return smu, session
-
-
-def message(programs=WRITE_AND_READ, sync=None):
-    return lowered(programs, sync).message
-
-
-def lowered(programs, sync=None, model="2602B", **how):
-    delivered = deliver(programs, model, 50.0, "smu")
-    return lower(delivered, sync or SyncPlan(), model, 50.0, "smu", **how)
 
 
 def started(run, programs=WRITE_AND_READ):
@@ -133,55 +86,6 @@ def test_what_the_instrument_holds_is_not_sent_again_until_a_run_fails():
     smu.start()
     smu.wait(1.0)
     session.finish()
-
-
-def test_the_upload_is_the_reviewed_one():
-    check("keithley_2600b_write_and_read.tsp", message())
-
-
-def test_the_upload_with_short_writes_and_held_reads_is_the_reviewed_one():
-    programs = {
-        "a": ChannelSteps.build([2.0, 0.2, -2.0, 0.2], [100e-6, 5e-3, 200e-6, 5e-3],
-                                [1e-3, 5e-3, 1e-3, 5e-3], measure=[False, True, False, True],
-                                compliance_a=1e-3, range_a=1e-4, aperture_s=1e-3),
-    }  # fmt: skip
-    plan = lowered(programs, model="2636B", same_period=True)
-    assert len(plan.segments) == 4
-    assert plan.taken["a"].tolist() == [False, True, False, True]
-    check("keithley_2600b_four_sweeps.tsp", plan.message)
-
-
-def test_the_upload_of_a_train_with_reads_is_one_sweep_and_the_reviewed_one():
-    n = 3
-    programs = {
-        "a": ChannelSteps.build([0.2, *[0.75, 0.2] * n], [2e-3, *[200e-6, 2e-3] * n],
-                                [2.1e-3, *[300e-6, 2.1e-3] * n], compliance_a=1e-3),
-        "b": ChannelSteps.build([0.0, *[-0.75, 0.0] * n], [2e-3, *[200e-6, 2e-3] * n],
-                                [2.1e-3, *[300e-6, 2.1e-3] * n], compliance_a=1e-3,
-                                measure=[True, *[False, True] * n], range_a=1e-4, aperture_s=1e-3),
-    }  # fmt: skip
-    plan = lowered(programs, model="2636B")
-    assert len(plan.segments) == 1
-    assert plan.taken["b"].tolist() == [True, *[False, True] * n]
-    assert not plan.taken["a"].any()
-    check("keithley_2600b_train.tsp", plan.message)
-
-
-@pytest.mark.parametrize("role", list(SyncRole))
-@pytest.mark.parametrize("each", [False, True])
-def test_triggered_uploads_are_the_reviewed_ones(role, each):
-    if role is SyncRole.SOFTWARE and each:
-        return
-    sync = SyncPlan(role, "" if role is SyncRole.SOFTWARE else "3", each)
-    check(f"keithley_2600b_{role.value}{'_each' if each else ''}.tsp",
-          message({"a": WRITE_AND_READ["a"]}, sync))  # fmt: skip
-
-
-def test_everything_sent_is_lua_5_0():
-    assert too_new(SCRIPT) == []
-    assert too_new(message()) == []
-    assert too_new("x = #t") == ["length operator #"]
-    assert too_new("x = 5 % 2") == ["modulo operator %"]
 
 
 def test_another_instrument_at_the_address_is_refused_before_anything_is_sent():
@@ -332,58 +236,6 @@ def test_a_spot_reading_is_one_message():
     assert reading.current_a == pytest.approx(9.987e-7)
     assert reading.status == 0
     session.finish()
-
-
-@pytest.mark.parametrize(
-    ("program", "text"),
-    [
-        (ChannelSteps.build([41.0], 1e-3, 2e-3), "level_v 41 V against limit 40 V"),
-        (ChannelSteps.build([1.0], 50e-6, 2e-3), "width_s 5e-05 s against limit 0.0001 s"),
-        (ChannelSteps.build([1.0], 1e-3, 2e-3, repeat=20_001), "pulses of one run 20001"),
-        (ChannelSteps.build([1.0], 1e-3, 2e-3, compliance_a=1e-9), "compliance_a 1e-09 A"),
-        (ChannelSteps.build([10.0], 1e-3, 2e-3, compliance_a=2.0), "compliance_a 2 A.* 1 A"),
-        (ChannelSteps.build([1.0], 1e-3, 2e-3, measure=True, range_a=5.0), "current range 5 A"),
-        (ChannelSteps.build([1.0], 1e-3, 2e-3, measure=True, aperture_s=0.99e-3), "does not fit"),
-        (ChannelSteps.build([1.0], 1e-3, 2e-3, measure=True, aperture_s=1e-6), "aperture_s 1e-06"),
-    ],
-)
-def test_what_the_model_cannot_do_is_refused_before_anything_is_sent(program, text):
-    smu, session = opened([])
-    with pytest.raises(LimitError, match=text):
-        smu.load({"a": program})
-    session.finish()
-
-
-def test_a_common_start_refuses_a_run_of_several_sweeps():
-    steps = ChannelSteps.build([1.0, 1.0], [1e-3, 2e-3], [2e-3, 2e-3])
-    with pytest.raises(LimitError, match="common trigger"):
-        message({"a": steps}, SyncPlan(SyncRole.MASTER, "1"))
-
-
-def test_without_period_lists_a_sweep_ends_where_the_period_changes():
-    steps = {"a": ChannelSteps.build([1.0] * 4, 1e-3, [2e-3, 2e-3, 5e-3, 2e-3], compliance_a=1e-3)}
-    plan = lowered(steps, same_period=True)
-    assert [(p.first, p.last) for p in plan.segments] == [(0, 1), (2, 2), (3, 3)]
-    split = Keithley2600B("smu", {"period_lists": False})
-    whole = Keithley2600B("smu")
-    assert "3 sweeps" in split.estimate(steps).note
-    assert "1 sweeps" in whole.estimate(steps).note
-
-
-def test_digital_lines_are_checked():
-    with pytest.raises(LimitError, match="1 … 14"):
-        message(WRITE_AND_READ, SyncPlan(SyncRole.MASTER, "15"))
-    with pytest.raises(LimitError, match="no digital I/O"):
-        lowered(WRITE_AND_READ, SyncPlan(SyncRole.MASTER, "1"), "2604B")
-
-
-def test_levels_come_back_on_the_grid_of_their_range():
-    smu = Keithley2600B("smu")
-    d = smu.delivered({"a": ChannelSteps.build([0.1000026, 1.0], 1.00004e-3, 2e-3)})["a"]
-    assert d.level_v == pytest.approx([0.1, 1.0], abs=1e-12)
-    assert d.width_s == pytest.approx([1e-3, 1e-3], abs=1e-12)
-    fine = smu.delivered({"a": ChannelSteps.build([0.1000026], 1e-3, 2e-3)})["a"]
-    assert fine.level_v == pytest.approx([0.100005], abs=1e-12)
 
 
 def test_a_timeout_of_a_run_is_passed_on():
