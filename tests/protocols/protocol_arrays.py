@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hil_protocols.provider import LibraryProvider
 
 from hil.backend import Backend
 from hil.capabilities import Capabilities, Range
@@ -14,6 +15,10 @@ from hil.limits import LimitChecker, SafetyLimits
 from hil.operating import OperatingPoint
 from hil.phases.schemes import worst_half_select_v
 from hil.procedure import ArrayContext, Procedure, Steps
+
+LIBRARY = LibraryProvider()
+#: Presets of the three cell kinds, for tests on simulated devices.
+PRESETS = ["nonlinear", "hfox", "gated-schottky"]
 
 POINTS = {
     "1R": OperatingPoint(

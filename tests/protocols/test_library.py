@@ -7,8 +7,7 @@ import tomllib
 import numpy as np
 import pytest
 from hil_protocols.loader import KINDS, parse
-from hil_protocols.provider import LibraryProvider
-from protocol_arrays import device_pulses, drive, setup_of
+from protocol_arrays import LIBRARY, device_pulses, drive, setup_of
 
 from hil.capabilities import Capabilities
 from hil.errors import ProtocolError
@@ -17,7 +16,6 @@ from hil.procedure import ArrayContext, Procedure, ProtocolProvider
 from hil.program import Phase, by_phase
 from hil.registry import backend_factory
 
-LIBRARY = LibraryProvider()
 NAMES = list(LIBRARY.names())
 STATIC = [n for n in NAMES if not LIBRARY.load(n).adaptive]
 ADAPTIVE = [n for n in NAMES if LIBRARY.load(n).adaptive]

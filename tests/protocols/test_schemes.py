@@ -11,12 +11,11 @@ import jsonschema
 import numpy as np
 import pytest
 from hil_protocols.loader import json_schema, parse
-from hil_protocols.provider import LibraryProvider
 from hil_protocols.selection import Cells, write_groups
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from protocol_arrays import POINTS, quiet, setup_of
+from protocol_arrays import LIBRARY, POINTS, quiet, setup_of
 
 from hil.capabilities import Capabilities
 from hil.errors import ProtocolError
@@ -27,8 +26,6 @@ from hil.phases.lowering import slice_widths
 from hil.phases.matvec import MatVec
 from hil.phases.schemes import worst_half_select_v
 from hil.program import LineState, Phase
-
-LIBRARY = LibraryProvider()
 
 
 def line_charge(block):
