@@ -214,3 +214,17 @@ def test_a_wiring_that_would_short_is_refused(wires, message):
     ways = [Wire(line, c, "mux" if x else None, x) for line, c, x in wires]
     with pytest.raises(ConfigError, match=message):
         Wiring.build(ArrayGeometry(1, 1), ways, specs)
+
+
+def test_lines_with_more_combinations_than_a_float_counts_are_planned():
+    rows, cols = 400, 300  # 3 ways for each of 700 lines: more than 1e308
+    wiring = dual_smu(rows, cols)
+    state = np.full((1, rows + cols), LineState.GROUND)
+    state[0, 5] = LineState.DRIVE
+    level = np.where(state == LineState.DRIVE, 0.2, 0.0)
+    sense = np.arange(rows + cols)[None, :] == rows + 7
+    plan = Router(wiring).plan(PulseBlock.build(Phase.READ, state, level, 1e-3, sense=sense))
+    (stage,) = plan.stages
+    names = [wiring.channels[c].name for c in stage.channel_of_line]
+    assert {names[5], names[rows + 7]} == {"smu.a", "smu.b"}
+    assert names.count(COMMON) == rows + cols - 2

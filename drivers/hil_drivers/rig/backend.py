@@ -208,12 +208,12 @@ class RigBackend(Backend):
                     deliver(lowered.block, run, named, lines_of, self.builder.sources, level, width)
         return Job(block, lowered, plan, runs, quantised(lowered.block, level, width))
 
-    def _lines_of(self, channel_of_line: np.ndarray) -> dict[str, list[int]]:
-        out: dict[str, list[int]] = {}
-        for line, channel in enumerate(channel_of_line.tolist()):
-            if channel >= 0:
-                out.setdefault(self.wiring.channels[channel].name, []).append(line)
-        return out
+    def _lines_of(self, channel_of_line: NDArray[np.int64]) -> dict[str, list[int]]:
+        return {
+            self.wiring.channels[channel].name: np.flatnonzero(channel_of_line == channel).tolist()
+            for channel in np.unique(channel_of_line).tolist()
+            if channel >= 0
+        }
 
     def preview(self, programme: Iterable[PulseBlock]) -> list[str]:
         """Return lines: what runs inside the instruments, what does not, and the predicted time."""

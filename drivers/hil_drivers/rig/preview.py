@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -90,8 +91,9 @@ def _add(rig: RigBackend, job: Job, out: Totals) -> None:
 
 
 def _move(rig: RigBackend, moved: frozenset[Crosspoint], out: Totals) -> None:
+    counts = Counter(name for name, _ in moved)
     for name, matrix in rig.rack.matrices.items():
-        n = sum(m == name for m, _ in moved)
+        n = counts[name]
         if n:
             out.relay_s += matrix.settle_s * (2 if matrix.parallel_moves else n)
             _send(rig, name, matrix.messages_per_move, out)

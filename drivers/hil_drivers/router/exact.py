@@ -33,9 +33,10 @@ def best_map(
     ways = np.zeros(slot.shape)
     for bit in range(n_channels):
         ways += mask >> bit & 1
-    tries = np.where(slot < 0, 1.0, ways).prod(axis=1)
-    if tries.sum() > MAX_TRIES:
-        return None
+    with np.errstate(over="ignore"):  # hundreds of lines: more than a float can count are too many
+        tries = np.where(slot < 0, 1.0, ways).prod(axis=1)
+        if tries.sum() > MAX_TRIES:
+            return None
     known: dict[bytes, NDArray[np.int8]] = {}
     found = []
     for s in range(len(slot)):
