@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,17 +33,9 @@ def new_file(path: Path, force: bool = False) -> Iterator[Path]:
         StoreError: ``path`` exists and ``force`` is not given, or it could not be written.
     """
     refuse_existing(path, force)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
+    # Asked again at the end: another export may have been quicker.
+    with durable.replacing(path, lambda: refuse_existing(path, force)) as partial:
         yield partial
-        _sync(partial)
-        refuse_existing(path, force)  # another export may have been quicker
-        partial.replace(path)
-    except OSError as exc:
-        raise StoreError(f"cannot write {path}: {exc.strerror or exc}") from exc
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 class PatientFile(io.FileIO):
@@ -84,11 +74,3 @@ class PatientFile(io.FileIO):
         """Raise OSError if writing failed."""
         if self.error is not None:
             raise self.error
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

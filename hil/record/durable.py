@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -145,6 +147,38 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):  # the first error is the one to report
             new.unlink(missing_ok=True)
         raise store_error("write", path, exc) from exc
+
+
+@contextlib.contextmanager
+def replacing(path: Path, may_replace: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to, which gets its name at the end of the block.
+
+    By then the file is on the disk. When the block fails, nothing is left behind and what was at
+    ``path`` still is. For files that something else writes; :func:`replace_file` takes bytes.
+
+    Args:
+        path: of the file.
+        may_replace: called just before the file gets its name; raises where it may not.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield partial
+        fd = os.open(partial, os.O_RDWR | _BINARY)
+        try:
+            sync(fd)
+        finally:
+            os.close(fd)
+        may_replace()
+        partial.replace(path)
+        sync_folder(path.parent)
+    except OSError as exc:
+        raise store_error("write", path, exc) from exc
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 class Ballast:

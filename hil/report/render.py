@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hil.errors import StoreError
+from hil.record import durable
 
 if TYPE_CHECKING:
     from hil.report.figures.style import Drawing
@@ -55,13 +54,9 @@ def save(path: Path, write: Callable[[Path], T]) -> T:
     Raises:
         StoreError: it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        result = write(beside)
-        beside.replace(path)
     except OSError as exc:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {exc.strerror or exc}") from exc
-    return result
+        raise durable.store_error("write", path, exc) from exc
+    with durable.replacing(path) as beside:
+        return write(beside)

@@ -159,7 +159,7 @@ def test_a_failed_export_leaves_nothing_and_keeps_what_was_there(run, to, tmp_pa
     def full(fd):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "_sync", full)
+    monkeypatch.setattr(files.durable, "sync", full)
     with pytest.raises(StoreError, match="No space left"):
         export_run(run, to, path, table="pulses", force=True)
     assert path.read_bytes() == b"mine"
