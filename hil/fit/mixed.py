@@ -166,28 +166,28 @@ def _new_covariance(mixed: Mixed, solved: Solved) -> Floats:
 def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) -> Floats:
     """Return what the spread of the devices adds to the score of the shared parameters.
 
-    It is the slope of −½ ln|information + 1/Σ|. Estimating a device's rates and shapes uses up as
-    many transitions, so the residual variance is to be divided by what is left; the part of each
-    variance follows from its pace, without read noise from its share of the predictive variance.
-    And a shape or table that multiplies rates would grow at their cost.
+    It is the slope of −½ ln|information + 1/Σ|. Estimating a device's rates, shapes and rails uses
+    up as many readings, so each variance is to be divided by what is left: that of the reads, too,
+    which the rails are known by. The part of each follows from its pace, without read noise from
+    its share of the predictive variance. And a shape or table that multiplies rates would grow at
+    their cost.
     """
     extra = np.zeros(mixed.shared.size)
-    used = [k for k, column in enumerate(mixed.random) if column < kernels.LOW]
-    if not used:
+    r = mixed.random
+    if not r.size:
         return extra
-    r = mixed.random[used]
-    product = inner[:, used][:, :, used] @ information[:, r[:, None], r[None, :]]
+    product = inner @ information[:, r[:, None], r[None, :]]
     spent = np.trace(product, axis1=1, axis2=2)
     rows = np.maximum(share[:, 2], 1.0)
     where = {int(c): k for k, c in enumerate(mixed.random)}
     n_nodes = (mixed.theta.shape[1] - kernels.N_PLAIN) // 2
     for at, column in enumerate(mixed.shared.tolist()):
-        if column in (kernels.V_MULT, kernels.V_ADD):
-            part = share[:, 0 if column == kernels.V_MULT else 1] / rows
+        if column in VARIANCES:
             value = float(mixed.theta[0, column])
             if mixed.paces is not None:
                 extra[at] = 0.5 * float(spent.sum()) * mixed.paces[column]
-            elif value > 0.0:
+            elif value > 0.0 and column in (kernels.V_MULT, kernels.V_ADD):
+                part = share[:, 0 if column == kernels.V_MULT else 1] / rows
                 extra[at] = 0.5 * float((spent * part).sum()) / value
             continue
         rate = column - 1
@@ -202,26 +202,27 @@ def restricted(mixed: Mixed, information: Floats, inner: Floats, share: Floats) 
 
 
 def paces(likelihood: Likelihood, mixed: Mixed, information: Floats) -> dict[int, float]:
-    """Return which share of the information of rates and shapes is lost per unit of a variance.
+    """Return which share of the information of the devices' own is lost per unit of a variance.
 
     With read noise this is not told by the variance's share in single readings: along a branch,
-    noise of cycles adds up and that of reads does not.
+    noise of cycles adds up and that of reads does not, and rails are known by reads alone.
     """
     r = mixed.random
-    used = [k for k, column in enumerate(r) if column < kernels.LOW]
-    if not used:
-        return dict.fromkeys((kernels.V_MULT, kernels.V_ADD), 0.0)
-    rows = np.ix_(np.arange(len(information)), r[used], r)
-    known = information[:, r[:, None], r[None, :]] + np.linalg.inv(mixed.covariance)
-    inner = np.linalg.inv(known)[:, :, used]
-    spent = float(np.einsum("dij,dji->", information[rows], inner))
-    out = {}
-    for column in (kernels.V_MULT, kernels.V_ADD):
+    if not r.size:
+        return dict.fromkeys(VARIANCES, 0.0)
+    own = np.ix_(np.arange(len(information)), r, r)
+    known = information[own]
+    inner = np.linalg.inv(known + np.linalg.inv(mixed.covariance))
+    spent = float(np.einsum("dij,dji->", known, inner))
+    out = dict.fromkeys(VARIANCES, 0.0)
+    for column in VARIANCES:
+        value = float(mixed.theta[0, column])
+        if not value > 0.0:
+            continue
         theta = mixed.theta.copy()
         theta[:, column] *= 1.0 + _MORE
         fallen = information - per_device(likelihood.chains, likelihood(theta).information)
-        share = float(np.einsum("dij,dji->", fallen[rows], inner)) / spent / np.log1p(_MORE)
-        value = max(float(mixed.theta[0, column]), 1e-30)
+        share = float(np.einsum("dij,dji->", fallen[own], inner)) / spent / np.log1p(_MORE)
         out[column] = float(np.clip(share, 0.0, 1.0)) / value
     return out
 
