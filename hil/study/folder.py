@@ -168,16 +168,18 @@ class StudyFolder:
         return _read_json(self.path / "study.json")
 
     def numbers(self, name: str) -> dict[str, float]:
-        """Return the numbers that the point with id ``name`` gave; empty while it is not done."""
+        """Return the numbers that the point with id ``name`` gave; empty while it is not done.
+
+        They are those of its result and of what it cost its devices.
+        """
         from hil.record.reader import open_run
 
         run = self.point(name).done
         if run is None:
             return {}
-        result: dict[str, Any] = next(
-            (e for e in reversed(open_run(run).events) if e["kind"] == "result"), {}
-        )
-        flat = {**result, **(result.get("outcome") or {})}
+        last: dict[str, dict[str, Any]] = {e["kind"]: e for e in open_run(run).events}
+        result = last.get("result", {})
+        flat = {**last.get("costs", {}), **result, **(result.get("outcome") or {})}
         return {
             key: value for key, value in flat.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and key != "t_ns"

@@ -178,5 +178,11 @@ def test_export_has_one_row_per_point(tmp_path):
         assert set(frame["training.schedule.eta"]) == {0.05, 0.15}
         assert frame["test_accuracy"].between(0, 1).all()
         assert (frame["state"] == "done").all()
+        assert (frame["write_pulses_per_device"] * frame["devices"]).to_numpy() == pytest.approx(
+            frame["write_pulses"].to_numpy()
+        )
+        for name in ("refresh_pulses", "half_selects", "most_pulses_on_a_device", "energy_joule"):
+            assert (frame[name] >= 0).all(), name
+        assert (frame["energy_joule"] > frame["selected_joule"]).all()
     with pytest.raises(ConfigError, match="neither"):
         export(folder, tmp_path / "a.xlsx")
