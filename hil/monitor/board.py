@@ -103,6 +103,8 @@ class Board:
             with self._lock:
                 self._change_over(begin_s)
                 self._feed.poll()
+                if self._feed.is_outdated and self._follow_anew(self._feed.path):
+                    self._feed.poll()
                 is_new = self._make()
             if is_new:
                 self.changed()
@@ -121,11 +123,16 @@ class Board:
         newest = self._newest()
         if newest is None or newest == self._feed.path:
             return
+        self._follow_anew(newest)
+
+    def _follow_anew(self, folder: Path) -> bool:
+        """Follow a run from its beginning; return whether it can be opened."""
         try:
-            self._feed = Feed(newest)
+            self._feed = Feed(folder)
         except HilError:  # its manifest is being written; there is a next time
-            return
+            return False
         self._made = {}
+        return True
 
     def _make(self) -> bool:
         """Make the sections that are due anew; return whether there was one."""

@@ -88,6 +88,7 @@ class Feed:
         self.rate: deque[tuple[float, int]] = deque(maxlen=_RATE_POINTS)
         self._asked = (float("-inf"), True)
         self.behind = False  #: rows wait that were there at the last poll
+        self.is_outdated = False  #: rows taken in were undone since: a new feed is due
         self.revision: Counter[str] = Counter()
         self._tails = {
             "pulses": TableTail(folder, "pulses", _PULSES),
@@ -241,6 +242,9 @@ class Feed:
             self.float_reference[method] = event["test_accuracy"]
         elif kind == "checkpoint":
             self._load_checkpoint(event)
+        elif kind == "undone":
+            late = [tail.leave_out(event) for tail in self._tails.values()]
+            self.is_outdated |= any(late)
         elif kind == "plan":
             self.plan = event
         elif kind == "progress":

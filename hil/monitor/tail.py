@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from hil.record.parts import TableReader, sealed_name, segment_name
 from hil.record.schema import TableName, arrow_schema
 from hil.record.segments import END_OF_STREAM
 from hil.record.streams import Damaged, batches_of
+from hil.record.undone import Ranges, stands, undone_rows
 
 #: Bytes read at once; doubled for a batch that is larger.
 CHUNK_BYTES: Final = 8 << 20
@@ -39,6 +40,7 @@ class TableTail:
         self.problems: list[str] = []
         self._run, self._columns = folder, columns
         self._schema = arrow_schema(table)
+        self._undone: Ranges = []
         self._number = 0
         self._start_part()
 
@@ -62,6 +64,12 @@ class TableTail:
                 return
             self._number += 1
             self._start_part()
+
+    def leave_out(self, event: Mapping[str, Any]) -> bool:
+        """Leave out the rows that an event notes as undone; return whether one was read before."""
+        ranges = undone_rows([event], self.table)
+        self._undone += ranges
+        return any(first < self.rows for first, _ in ranges)
 
     def _path(self, name: str) -> Path:
         return self._run / self.table / name
@@ -94,7 +102,7 @@ class TableTail:
                     self.bytes_read += begin + batch.end - head - self._offset
                     self._offset = begin + batch.end - head
                     self.rows = batch.first + batch.rows.num_rows
-                    yield batch.rows
+                    yield from self._standing(batch.first, batch.rows)
                 left = whole[head + self._offset - begin :]
                 self._finished = left.endswith(END_OF_STREAM)
             except Damaged as exc:
@@ -114,14 +122,25 @@ class TableTail:
         reader = TableReader(self._run, self.table, self._columns, self._first)
         read = 0
         for batch in reader.part(self._number):
-            new = batch.rows.slice(max(self.rows - batch.first, 0))
+            first = max(self.rows, batch.first)
+            new = batch.rows.slice(first - batch.first)
             if new.num_rows:
                 self.rows = batch.first + batch.rows.num_rows
                 self.bytes_read += batch.end - read
                 read = batch.end
-                yield new
+                yield from self._standing(first, new)
         self.problems += reader.problems
         self._finished = True
+
+    def _standing(self, first: int, rows: Any) -> Iterator[Any]:
+        """Yield what was not undone as one batch, as who takes it may stop after each."""
+        keep = stands(first, rows.num_rows, self._undone)
+        if keep.all():
+            yield rows
+        elif keep.any():
+            import pyarrow as pa
+
+            yield rows.filter(pa.array(keep))
 
     def _give_up(self, name: str, problem: str) -> None:
         """Note damage; the rest of the segment is left out, as every reader of the run does."""

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from hil.record.history import History
@@ -24,12 +25,17 @@ def undone_rows(events: Iterable[Mapping[str, Any]], table: str) -> Ranges:
     return [(int(first), int(last)) for first, last in (r for r in noted if r)]
 
 
-def standing(rows: Any, first: int, undone: Ranges) -> Iterator[Any]:
-    """Yield the pieces of a record batch that were not undone; ``first`` numbers its rows."""
-    n = rows.num_rows
+def stands(first: int, n: int, undone: Ranges) -> NDArray[np.bool_]:
+    """Return which of ``n`` rows were not undone; ``first`` numbers them."""
     keep = np.ones(n, np.bool_)
     for begin, end in undone:
         keep[max(begin - first, 0) : max(end - first, 0)] = False
+    return keep
+
+
+def standing(rows: Any, first: int, undone: Ranges) -> Iterator[Any]:
+    """Yield the pieces of a record batch that were not undone; ``first`` numbers its rows."""
+    keep = stands(first, rows.num_rows, undone)
     if keep.all():
         yield rows
         return

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import base64
 import json
 import time
 
 import numpy as np
 import pytest
+from following import followed, unpacked, wait_for
 from live import STATION, Pulses, start
 
 from hil.errors import StoreError
@@ -27,17 +27,6 @@ from hil.monitor.views import (
     run_view,
 )
 from hil.program import Phase
-
-
-def followed(path):
-    feed = Feed(path)
-    while feed.poll(0.01) and feed.behind:
-        pass
-    return feed
-
-
-def unpacked(text, dtype, shape):
-    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
 
 
 def test_the_map_is_that_of_the_rows(tmp_path):
@@ -298,13 +287,3 @@ def test_a_newer_run_is_followed_once_the_one_at_hand_is_over(tmp_path):
             wait_for(board, lambda shown: second.id in shown["run"])
         finally:
             board.close()
-
-
-def wait_for(board, reached):
-    seen, shown, until_s = {}, {}, time.monotonic() + 20
-    while time.monotonic() < until_s:
-        shown.update(board.texts(seen))
-        if "run" in shown and reached(shown):
-            return
-        time.sleep(0.02)
-    pytest.fail(f"never came: {list(shown)}")
