@@ -40,15 +40,6 @@ def median_s(call: Callable[[], object], n: int) -> float:
     return float(np.median(times))
 
 
-@pytest.fixture
-def show(capsys):
-    def printed(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return printed
-
-
 def one_object_per_pulse(counts: np.ndarray) -> list[tuple[int, int, float, float]]:
     return [
         (int(r), int(c), 1.0, 1e-6)

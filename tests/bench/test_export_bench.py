@@ -33,15 +33,6 @@ print((peak_kib() - before) / 1024)
 """
 
 
-@pytest.fixture
-def show(capsys):
-    def printed(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return printed
-
-
 def ltp_ltd(root: Path, n: int) -> RunFolder:
     """Record n pulses on a 64x64 array, each read before and after, as ltp-ltd gives them."""
     rng = np.random.default_rng(5)

@@ -19,15 +19,6 @@ from hil.record import RunFolder, open_run
 BLOCK = PulseBlock.build(Phase.READ, np.full((1, 64), LineState.DRIVE), 0.1, 1e-5, sense=True)
 
 
-@pytest.fixture
-def show(capsys):
-    def printed(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return printed
-
-
 def create(root: Path) -> RunFolder:
     return RunFolder.create(root, "bench", kind="run", backend="bench", simulated=True)
 

@@ -16,15 +16,6 @@ N_PULSES, SIDE = 1_000_000, 64
 
 
 @pytest.fixture
-def show(capsys):
-    def printed(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return printed
-
-
-@pytest.fixture
 def million(tmp_path):
     """A run of a million device pulses on a 64 x 64 array, a read after each, 244 cycles' worth."""
     rng = np.random.default_rng(4)

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import hil
 from hil.control.recorder import Recorder
@@ -16,15 +15,6 @@ from hil.record.catalogue import open_catalogue
 from hil.record.sealing import seal_run
 
 LIVE = CommitPolicy(seal_running=False, seal_share=0.0)
-
-
-@pytest.fixture
-def show(capsys):
-    def printed(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return printed
 
 
 def create(root: Path, policy: CommitPolicy = LIVE) -> RunFolder:
