@@ -33,7 +33,7 @@ name = "bench"
 rows = 4
 cols = 4
 # What stands in for the real devices with --sim and --virtual: a preset or a device file.
-device = "nonlinear"
+device = "device.toml"
 
 [drive]
 g_min = "1 uS"

@@ -109,9 +109,8 @@ class RigClock:
                 return RigTime(None, why=f"array {self._names[backend]!r} has no instruments")
             planned_s, steps = 0.0, 0
             for before, block in kind.kept:
-                first, share = _first_steps(rig.capabilities, block)
                 try:
-                    planned_s += _alone_s(rig, rig.capabilities, before, first) / share
+                    planned_s += _planned_s(rig, rig.capabilities, before, block)
                 except LimitError as exc:
                     return RigTime(None, why=f"{Phase(phase).name.lower()}: {exc}")
                 steps += block.n_steps
@@ -173,11 +172,20 @@ def _short(block: PulseBlock, n_steps: int) -> PulseBlock:
     return block if block.n_steps <= n_steps else block.steps(0, n_steps)
 
 
-def _alone_s(
+def _planned_s(
     rig: Planning, able: Capabilities, before: PulseBlock | None, block: PulseBlock
 ) -> float:
-    """Return what ``block`` takes after ``before``, in seconds."""
-    if before is None:
-        return rig.predicted_s([block])
-    last, _ = _first_steps(able, before)
-    return rig.predicted_s([last, block]) - rig.predicted_s([last])
+    """Return what ``block`` takes after ``before``, in seconds.
+
+    Of a long block the first steps are planned twice: relays that the block before left elsewhere
+    move once, and what the steps take after themselves goes on for all that are left.
+    """
+    first, share = _first_steps(able, block)
+    parts = [first] if before is None else [_first_steps(able, before)[0], first]
+    first_s = _last_s(rig, parts)
+    return first_s if share == 1.0 else first_s + (1 / share - 1) * _last_s(rig, [*parts, first])
+
+
+def _last_s(rig: Planning, blocks: list[PulseBlock]) -> float:
+    """Return what the last block takes after the others, in seconds."""
+    return rig.predicted_s(blocks) - rig.predicted_s(blocks[:-1])

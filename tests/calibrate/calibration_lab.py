@@ -14,7 +14,7 @@ TRUE_SIEMENS = 1e-5  # every device of the array is a 100 kohm resistor
 def station_text(calibration=None, twin=TWIN, extra=""):
     """Return the station of a rig of 2 x 3 devices of 100 kohm."""
     text = starter_files(rig=True)["station.toml"]
-    text = text.replace('device = "nonlinear"', 'device = "kilo.toml"')
+    text = text.replace('device = "device.toml"', 'device = "kilo.toml"')
     text = text.replace('g_min = "1 uS"', 'g_min = "10 uS"').replace(
         "rows = 4\ncols = 4", "rows = 2\ncols = 3"
     )

@@ -67,7 +67,7 @@ pulses = 40
 
 @pytest.fixture
 def lab(tmp_path):
-    station = starter_files(rig=True)["station.toml"].replace('"nonlinear"', '"device.toml"')
+    station = starter_files(rig=True)["station.toml"]
     write(tmp_path, "station.toml", station + "\n[twin]\nas_rig = true\n")
     write(tmp_path, "device.toml", DEVICE)
     write(tmp_path, "training.toml", TRAINING)

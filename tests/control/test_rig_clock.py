@@ -37,7 +37,10 @@ TWIN = "[twin]\nparallel_sense = false\nper_line_width = false\n"
 
 @pytest.fixture
 def lab(tmp_path):
-    text = starter_files(rig=True)["station.toml"]
+    starter = starter_files(rig=True)
+    device = tmp_path / "device.toml"
+    device.write_text(starter["device.toml"])
+    text = starter["station.toml"].replace('"device.toml"', f'"{device.as_posix()}"')
     (tmp_path / "station.toml").write_text(text + "\n" + TWIN)
     (tmp_path / "training.toml").write_text(TRAINING.replace("{method}", "M3"))
     x = np.random.default_rng(0).random((90, 3)).round(1)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hil_drivers.rig_stations import station_text
+from hil_sim.models.device import Device
 
+from hil.cli.commands.init import rig_station, starter_files
 from hil.cli.main import main
 from hil.config.station import Station, wires
 from hil.config.toml_file import validate_text
-from hil.control.rig_clock import planning_rigs
+from hil.control.rig_clock import RigClock, planning_rigs
 from hil.errors import ConfigError
+from hil.phases.lowering import lower_for
 from hil.phases.reading import read_map
+from hil.program import LineState, Phase, PulseBlock
 
 TRAINING = """
 schema = 1
@@ -82,6 +88,42 @@ def test_rigs_that_there_are_not_are_refused(kind, sizes):
         station_text(kind, sizes)
 
 
+@pytest.mark.parametrize("kind", list("ad"))
+def test_relays_that_a_write_left_elsewhere_move_once_before_a_long_read(kind):
+    station = station_of(kind, [(24, 20)])
+    rig = planning_rigs(station, {"main"})["main"]
+    op = station.drive.operating_point()
+    level = np.zeros((1, 44))
+    level[0, :12], level[0, 24:34] = 1.0, -1.0
+    state = np.where(level != 0.0, LineState.DRIVE, LineState.GROUND)
+    write = PulseBlock.build(Phase.UPDATE, state, level, 200e-6, gap_s=100e-6)
+    at_once = replace(rig.capabilities, parallel_sense=True)
+    (read,) = read_map(rig.geometry, op, at_once)
+    clock = RigClock({"main": rig}, {rig: "main"})
+    clock.add(rig, write)
+    clock.add(rig, read)
+    lowered, _ = lower_for(read, rig.capabilities)
+    assert read.n_steps < lowered.n_steps == 24 * 20
+    exact_s = rig.predicted_s([write, lowered]) - rig.predicted_s([write])
+    assert clock.time().by_phase["read"] == pytest.approx(exact_s, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["", *"abcd", "board"])
+def test_the_starter_device_is_one_for_the_pulses_of_the_station(kind):
+    station = rig_station(kind, ["4x4"]) if len(kind) == 1 else None
+    texts = starter_files(rig=kind != "board", board=kind == "board", station=station)
+    drive = tomllib.loads(texts["station.toml"])["drive"]
+    device = tomllib.loads(texts["device.toml"])
+    assert validate_text(texts["station.toml"], Station).array[0].device == "device.toml"
+    assert validate_text(texts["device.toml"], Device).name == "nonlinear"
+    assert device["drive"] == device["drive"] | {k: drive[k] for k in device["drive"] if k in drive}
+    assert device["current"]["read_voltage"] == drive["read_voltage"]
+    pulse = device["pulse"]
+    assert (pulse["potentiate_voltage"], pulse["depress_voltage"], pulse["width"]) == (
+        drive["potentiate_voltage"], drive["depress_voltage"], drive["write_width"]
+    )  # fmt: skip
+
+
 def test_a_simulated_training_on_a_written_station_says_how_long_its_rig_would_take(
     tmp_path, monkeypatch, capsys
 ):
@@ -101,7 +143,7 @@ def test_a_simulated_training_on_a_written_station_says_how_long_its_rig_would_t
     (tmp_path / "study.toml").write_text(STUDY)
     assert hil("study", "study.toml", "--workers", "1") == 0
     capsys.readouterr()
-    assert hil("study", "show", "studies/rigs", "-n", "rig_seconds") == 0
+    assert hil("study", "show", "studies/rigs", "-n", "half_selects", "-n", "rig_seconds") == 0
     shown = capsys.readouterr().out.split()
     assert "rig_seconds" in shown
     assert float(shown[-1]) == pytest.approx(seconds["a"], rel=0.2)  # a seed of its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -48,9 +49,11 @@ def init(
         raise typer.BadParameter("--rig, --board and --studies exclude one another")
     if (kind or array) and not rig:
         raise typer.BadParameter("--kind and --array need --rig")
-    texts = study_files() if studies else starter_files(rig, board)
-    if kind or array:
-        texts["station.toml"] = rig_station(kind or "a", array or ["4x4"])
+    if studies:
+        texts = study_files()
+    else:
+        station = rig_station(kind or "a", array or ["4x4"]) if kind or array else None
+        texts = starter_files(rig, board, station)
     files = {folder / name: text for name, text in texts.items()}
     for path in files:
         if path.exists():
@@ -65,14 +68,20 @@ def init(
                    f"hil study {folder / 'nonlinearity.toml'} --plan")  # fmt: skip
         output.result({"files": list(files)})
         return
-    station = folder / "station.toml"
     how = "--virtual" if rig or board else "--sim"
-    output.say(f"next: hil run {folder / 'protocol.toml'} --station {station} {how}")
+    output.say(f"next: hil run {folder / 'protocol.toml'} "
+               f"--station {folder / 'station.toml'} {how}")  # fmt: skip
     output.result({"files": list(files)})
 
 
-def starter_files(rig: bool = False, board: bool = False) -> dict[str, str]:
-    """Return the starter files: name -> text; the station is one of instruments or of a board."""
+def starter_files(
+    rig: bool = False, board: bool = False, station: str | None = None
+) -> dict[str, str]:
+    """Return the starter files: name -> text; the station is one of instruments or of a board.
+
+    With instruments or a board, the device is one for the pulses that the station gives.
+    ``station`` takes the place of the starter station.
+    """
     from hil.config.training import STARTER
     from hil.registry import backend_factory
 
@@ -81,10 +90,31 @@ def starter_files(rig: bool = False, board: bool = False) -> dict[str, str]:
         name: (folder / name).read_text(encoding="utf-8")
         for name in ("station.toml", "protocol.toml")
     }
+    texts |= {**backend_factory("sim").templates(), "training.toml": STARTER}
     if rig or board:
         name = "rig-station.toml" if rig else "board-station.toml"
-        texts["station.toml"] = backend_factory("rig").templates()[name]
-    return {**texts, **backend_factory("sim").templates(), "training.toml": STARTER}
+        texts["station.toml"] = station or backend_factory("rig").templates()[name]
+        texts["device.toml"] = device_for(texts["device.toml"], texts["station.toml"])
+    return texts
+
+
+def device_for(device: str, station: str) -> str:
+    """Return the text of a device file with the pulses and reads of a station's ``[drive]``."""
+    drive = tomllib.loads(station)["drive"]
+    given = {
+        "pulse": {**drive, "width": drive["write_width"]},
+        "current": drive,
+        "drive": drive,
+    }
+    table, lines = "", []
+    for line in device.splitlines():
+        key, equals, _ = line.partition(" = ")
+        if line.startswith("["):
+            table = line.strip("[]")
+        elif equals and key in given.get(table, {}):
+            line = f'{key} = "{given[table][key]}"'
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def rig_station(kind: str, arrays: list[str]) -> str:
