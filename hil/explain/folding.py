@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from hil.explain.event import Event
 
@@ -21,35 +22,37 @@ def _near(a_s: float, b_s: float) -> bool:
 
 
 def _equal(stream: Iterator[Event]) -> Iterator[Event]:
-    held: Event | None = None
-    for event in stream:
-        if held is not None and (held.signature, held.row) == (event.signature, event.row):
-            gap_s = event.t_s - held.t_s - held.every_s * (held.runs - 1)
-            if held.runs == 1 or _near(gap_s, held.every_s):
-                every_s = gap_s if held.runs == 1 else held.every_s
-                held = dataclasses.replace(held, runs=held.runs + 1, every_s=every_s)
-                continue
-        if held is not None:
-            yield held
-        held = event
-    if held is not None:
-        yield held
+    return _joined(stream, "runs", lambda a, b: (a.signature, a.row) == (b.signature, b.row))
 
 
 def _scans(stream: Iterator[Event]) -> Iterator[Event]:
-    held: Event | None = None
-    for event in stream:
-        if (
-            held is not None
-            and held.row is not None
+    def is_next_row(held: Event, event: Event) -> bool:
+        return (
+            held.row is not None
             and event.runs == held.runs == 1
             and held.signature == event.signature
             and event.row == held.row + held.rows
-        ):
-            gap_s = event.t_s - held.t_s - held.every_s * (held.rows - 1)
-            if held.rows == 1 or _near(gap_s, held.every_s):
-                every_s = gap_s if held.rows == 1 else held.every_s
-                held = dataclasses.replace(held, rows=held.rows + 1, every_s=every_s)
+        )
+
+    return _joined(stream, "rows", is_next_row)
+
+
+def _joined(
+    stream: Iterator[Event], counter: str, goes_on: Callable[[Event, Event], bool]
+) -> Iterator[Event]:
+    """Yield events, those at even distances that go on from each other as one.
+
+    ``counter`` is the field that says how many it stands for.
+    """
+    held: Event | None = None
+    for event in stream:
+        if held is not None and goes_on(held, event):
+            count: int = getattr(held, counter)
+            gap_s = event.t_s - held.t_s - held.every_s * (count - 1)
+            if count == 1 or _near(gap_s, held.every_s):
+                more: dict[str, Any] = {counter: count + 1}
+                more["every_s"] = gap_s if count == 1 else held.every_s
+                held = dataclasses.replace(held, **more)
                 continue
         if held is not None:
             yield held
