@@ -181,11 +181,11 @@ def within(values: Any, low: Any, high: Any) -> bool:
 @njit(cache=True, nogil=True)
 def within_widths(width_s: Any, longest_s: Any) -> bool:
     """Return whether every width of a 2-D array is between 0 and its longest (NaN is not)."""
+    wrong = 0  # counted, not left at once: so the loop vectorises
     for s in range(width_s.shape[0]):
         for k in range(width_s.shape[1]):
-            if not 0.0 <= width_s[s, k] <= longest_s[s, k]:
-                return False
-    return True
+            wrong += not 0.0 <= width_s[s, k] <= longest_s[s, k]
+    return wrong == 0
 
 
 @njit(cache=True, nogil=True)

@@ -21,6 +21,38 @@ def count_all_reads(
 
 
 @njit(cache=True)
+def driven_lines(state: Any, level_v: Any, lines: Any) -> Any:
+    """Return the places in ``lines`` that are driven, the same in every step; −1 if they differ."""
+    places = np.empty(lines.size, np.int64)
+    count = 0
+    for n in range(lines.size):
+        k = lines[n]
+        on = state[0, k] == DRIVE and level_v[0, k] != 0.0
+        for s in range(1, state.shape[0]):
+            if (state[s, k] == DRIVE and level_v[s, k] != 0.0) != on:
+                return np.full(1, -1)
+        places[count] = n
+        count += on
+    return places[:count]
+
+
+@njit(cache=True)
+def count_driven_reads(
+    level_v: Any, width_s: Any, repeat: Any, places: Any, lines: Any, reads: Any, v2t: Any
+) -> None:
+    """Add a block that only reads to the driven ``places`` of ``lines``, see above."""
+    for s in range(width_s.shape[0]):
+        r = repeat[s]
+        for m in range(places.size):
+            n = places[m]
+            k = lines[n]
+            w = width_s[s, k]
+            if w > 0.0:
+                v2t[n] += level_v[s, k] * level_v[s, k] * w * r
+                reads[n] += r
+
+
+@njit(cache=True)
 def _count_reads(
     state: Any, level_v: Any, width_s: Any, repeat: Any, lines: Any, reads: Any, v2t: Any
 ) -> None:

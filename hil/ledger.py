@@ -20,6 +20,7 @@ from hil.errors import ConfigError
 from hil.geometry import ArrayGeometry
 from hil.measurement import MeasurementBlock, Status
 from hil.program import READING_PHASES, Phase, PulseBlock, by_phase
+from hil.template import BlockTemplate
 
 #: Tables that add up, per device and per line, and their types.
 _PER_DEVICE: Final = {
@@ -183,6 +184,14 @@ class Ledger:
         return self._total("selected_lines_s")
 
     def _add_reads(self, block: PulseBlock) -> None:
+        template = block.template
+        if template is not None and template.differs_in_widths(block):
+            sides = self._driven_sides(template)
+            if sides is not None:
+                count = self._kernels.count_driven_reads
+                for side in sides:
+                    count(block.level_v, block.width_s, block.repeat, *side)
+                return
         known = self._known_reads(block)
         if known is None:
             self._count_reads(block, *self._read_tables)
@@ -201,6 +210,27 @@ class Ledger:
             block.state, block.level_v, widths_2d(block), block.repeat, *self._read_lines,
             row_reads, row_v2s, col_reads, col_v2s,
         )  # fmt: skip
+
+    def _driven_sides(self, template: BlockTemplate) -> tuple[tuple[NDArray[Any], ...], ...] | None:
+        """Return what counts reads of a template's own levels, one entry for each side it drives.
+
+        None where its steps drive different lines.
+        """
+        key = self, "driven"
+        known: tuple[tuple[NDArray[Any], ...], ...] | None
+        if key in template.plans:
+            known = template.plans[key]
+            return known
+        base, sides = template.block, []
+        for lines, reads, v2s in zip(
+            self._read_lines, self._read_tables[::2], self._read_tables[1::2], strict=True
+        ):
+            places = self._loaded().driven_lines(base.state, base.level_v, lines)
+            sides.append((places, lines, reads, v2s))
+        alike = all(side[0].min(initial=0) >= 0 for side in sides)
+        known = tuple(side for side in sides if side[0].size) if alike else None
+        template.plans[key] = known
+        return known
 
     def _known_reads(self, block: PulseBlock) -> tuple[NDArray[Any], ...] | None:
         """Return what a block of its template's own levels adds, found once; None for another.

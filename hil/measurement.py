@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hil._quick import quickly_made
 from hil.program import PulseBlock
 
 
@@ -45,6 +46,7 @@ COLUMNS: Final[dict[str, tuple[type[np.generic], str, str]]] = {
 }
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasurementBlock:
     """Readings of one pulse block, see :data:`COLUMNS`.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hil._quick import quickly_made
 from hil.errors import ProtocolError
 from hil.geometry import ArrayGeometry
 
@@ -71,6 +72,7 @@ class SensePlan:
 DEFAULT_SENSE: Final = SensePlan()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, eq=False)
 class PulseBlock:
     """One chunk of one phase; arrays are read-only. Build it with :meth:`build`.
@@ -174,12 +176,14 @@ class PulseBlock:
     @property
     def n_steps(self) -> int:
         """Number of steps."""
-        return int(self.state.shape[0])
+        n_steps: int = self.state.shape[0]
+        return n_steps
 
     @property
     def n_lines(self) -> int:
         """Number of lines of the array."""
-        return int(self.state.shape[1])
+        n_lines: int = self.state.shape[1]
+        return n_lines
 
     @property
     def step_width_s(self) -> FloatArray:

@@ -104,10 +104,30 @@ class BlockTemplate:
             and block.state is base.state
         )
 
+    def differs_in_widths(self, block: PulseBlock) -> bool:
+        """Return whether a filled block has the states and levels of :attr:`block`, widths per line
+        of its own, and nothing else."""
+        base = self.block
+        return (
+            block.width_s is not base.width_s
+            and block.level_v is base.level_v
+            and block.state is base.state
+            and block.width_s.ndim == 2
+        )
+
     @property
     def n_readings(self) -> int:
         """Readings that a filled block promises."""
         return self._readings
+
+    def _check_widths(self, width_s: FloatArray) -> None:
+        longest_s = self.block.width_s
+        if width_s.shape != longest_s.shape:
+            raise ProtocolError(
+                f"shape {width_s.shape}, template {longest_s.shape}", field="width_s"
+            )
+        if not _within_widths(width_s, longest_s):
+            raise ProtocolError("a width is NaN or outside the template's bounds", field="width_s")
 
     def fill(
         self,
@@ -127,6 +147,15 @@ class BlockTemplate:
             ProtocolError: a value is outside the template's bounds, or has another shape.
         """
         base = self.block
+        others_given = any(given is not None for given in (level_v, state, selected, target))
+        if width_s is not None and not others_given:  # as for every product
+            self._check_widths(width_s)
+            width_s.setflags(write=False)
+            return PulseBlock(
+                base.phase, base.state, base.level_v, width_s, base.rise_s, base.fall_s, base.gap_s,
+                base.compliance_a, base.repeat, base.sense, base.selected, base.sensing,
+                base.target, self,
+            )  # fmt: skip
         if level_v is None:
             level_v = base.level_v
         elif level_v.shape != base.level_v.shape:
@@ -137,12 +166,8 @@ class BlockTemplate:
             raise ProtocolError("a level is NaN or outside the template's bounds", field="level_v")
         if width_s is None:
             width_s = base.width_s
-        elif width_s.shape != base.width_s.shape:
-            raise ProtocolError(
-                f"shape {width_s.shape}, template {base.width_s.shape}", field="width_s"
-            )
-        elif not _within_widths(width_s, base.width_s):
-            raise ProtocolError("a width is NaN or outside the template's bounds", field="width_s")
+        else:
+            self._check_widths(width_s)
         if state is None:
             state = base.state
         elif (

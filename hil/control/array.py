@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hil.backend import Backend
 from hil.control.indexing import crossings
 from hil.control.products import PairProducts, as_batch
-from hil.control.reads import PairReads, conductances
+from hil.control.reads import PairReads, SomeReads, conductances
 from hil.control.recorder import Recorder
 from hil.control.runner import ProcedureResult, Progress, Runner
 from hil.control.writes import by_sign, drive, program_some
@@ -153,6 +153,14 @@ class SynapseArray:
             self._pair_reads = PairReads(self._sides, self._need_pairs())
         return self._pair_reads.read()
 
+    def reader_of(self, which: BoolArray) -> Callable[[], tuple[FloatArray, FloatArray]]:
+        """Return what reads (g_plus, g_minus), each (n,) in siemens, of the pairs in ``which``.
+
+        ``which`` is (n_inputs, n_outputs); the pairs are listed in its order, and only their
+        devices are read.
+        """
+        return SomeReads(self._sides, self._need_pairs(), which).read
+
     def weights(self) -> FloatArray:
         """Return W (n_inputs, n_outputs), read now."""
         plus, minus = self.read_pairs()
@@ -176,7 +184,7 @@ class SynapseArray:
             ProtocolError: wrong shape, NaN, or a magnitude above 1.
         """
         inputs, single = as_batch(x)
-        y = self._pair_products.forward(inputs) * (self.weight_scale / self.window_siemens)
+        y = self._pair_products.forward(inputs, self.weight_scale / self.window_siemens)
         return y[0] if single else y
 
     def backward(self, d: ArrayLike) -> FloatArray:
@@ -189,7 +197,7 @@ class SynapseArray:
             ProtocolError: wrong shape or NaN.
         """
         errors, single = as_batch(d)
-        s = self._pair_products.backward(errors) * (self.weight_scale / self.window_siemens)
+        s = self._pair_products.backward(errors, self.weight_scale / self.window_siemens)
         return s[0] if single else s
 
     # -- writing ----------------------------------------------------------------------------

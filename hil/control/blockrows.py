@@ -44,6 +44,9 @@ class BlockRows:
             StoreError: a value is larger than its column can hold.
         """
         entries: list[Driven] = [content for _, _, _, content in run]
+        if not any(entry.log is not None or entry.n_read for entry in entries):
+            yield from self._summaries(entries)  # all there is at level operation
+            return
         read = [entry for entry in entries if entry.n_read and entry.readings is not None]
         n_read = np.array([entry.n_read for entry in entries], dtype=np.int64)
         first = np.cumsum(n_read) - n_read
@@ -62,6 +65,9 @@ class BlockRows:
             columns["step"], columns["line"], columns["current_a"], columns["status"]
         )
         yield from self._pulses(entries, run, readings, first)
+        yield from self._summaries(entries)
+
+    def _summaries(self, entries: list[Driven]) -> Iterator[tuple[TableName, Rows]]:
         done = [entry for entry in entries if entry.phase >= 0]
         if done:
             _, _, _, _, _, _, ops, _, phases, layers, t_ns, *counted, _ = zip(*done, strict=True)

@@ -68,6 +68,11 @@ class ArrayNetwork:
     def _with_bias(self, x: FloatArray) -> FloatArray:
         if not self.bias:
             return x
+        if x.ndim == 1:
+            single = np.empty(x.size + 1)
+            single[:-1] = x
+            single[-1] = 1.0
+            return single
         out = np.empty((*x.shape[:-1], x.shape[-1] + 1))
         out[..., :-1] = x
         out[..., -1] = 1.0
@@ -124,7 +129,7 @@ class ArrayNetwork:
             delta: (n_outputs,) errors of layer ``k``; all 0 are not read.
             sums: weighted sums of the layer before.
         """
-        if not delta.any():
+        if not np.count_nonzero(delta):
             return np.zeros(self.layers[k - 1].n_outputs)
         back = self.layers[k].backward(delta)
         return error_behind(sums, back)

@@ -55,7 +55,7 @@ class PairProducts:
             sensed = [np.sort(pairs.plus_cols), np.sort(pairs.minus_cols)]
             self._plus_at = np.searchsorted(sensed[0], pairs.plus_cols)
             self._minus_at = np.searchsorted(sensed[1], pairs.minus_cols)
-        self._plus, self._minus = selector(self._plus_at), selector(self._minus_at)
+        self._shared = pairs.kind == "reference"
         self._widths = [cols.size for cols in sensed]
         self._chunks = [
             (self._inputs_per_block(r, False), self._inputs_per_block(r, True)) for r in runners
@@ -96,8 +96,10 @@ class PairProducts:
             parts.append(total)
         return np.concatenate(parts)
 
-    def forward(self, inputs: FloatArray) -> FloatArray:
+    def forward(self, inputs: FloatArray, factor: float = 1.0) -> FloatArray:
         """Return (batch, n_outputs) Σ_i x_i (G⁺ − G⁻)_ij in siemens for (batch, n_inputs).
+
+        The sums are multiplied by ``factor``.
 
         Raises:
             ProtocolError: wrong shape, NaN, or a magnitude above 1.
@@ -107,31 +109,32 @@ class PairProducts:
         signed = _kernels().any_negative(ordered)
         first = self._run(0, self._forward[0], ordered, signed)
         last = first if len(self._forward) == 1 else self._run(1, self._forward[1], ordered, signed)
-        out: FloatArray = first[:, self._plus] - last[:, self._minus]
+        out = np.empty((len(inputs), self._plus_at.size))
+        _kernels().subtract_columns(first, last, self._plus_at, self._minus_at, factor, out)
         return out
 
-    def backward(self, errors: FloatArray) -> FloatArray:
+    def backward(self, errors: FloatArray, factor: float = 1.0) -> FloatArray:
         """Return (batch, n_inputs) Σ_j d_j (G⁺ − G⁻)_ij in siemens for (batch, n_outputs).
+
+        The sums are multiplied by ``factor``.
 
         Raises:
             ProtocolError: wrong shape or NaN.
         """
         self._check_width(errors, self.pairs.n_outputs, "backward")
-        top = np.abs(errors).max(axis=1, keepdims=True)
-        shared = self.pairs.kind == "reference"  # all outputs share one minus column
-        if shared:
-            total = errors.sum(axis=1, keepdims=True)
-            top = np.maximum(top, np.abs(total))
-        scale = np.where(top > 0.0, top, 1.0)
-        scaled = errors / scale
         drives = [np.zeros((len(errors), width)) for width in self._widths]
-        drives[0][:, self._plus] = scaled
-        if shared:
-            drives[-1][:, self._minus_at[:1]] = -total / scale
-        else:
-            drives[-1][:, self._minus] = -scaled
-        q = [self._run(s, self._backward[s], u, True) for s, u in enumerate(drives)]
-        out = (q[0] if len(q) == 1 else q[0] + q[1]) * scale
+        # With reference columns all outputs share one minus column, which takes their sum.
+        top = errors.sum(axis=1) if self._shared else np.empty(len(errors))
+        _kernels().drive_errors(
+            errors, self._plus_at, self._minus_at, self._shared, top, drives[0], drives[-1]
+        )
+        q = self._run(0, self._backward[0], drives[0], True)
+        if len(drives) == 2:
+            q = q + self._run(1, self._backward[1], drives[1], True)
+        scale = top[:, None] if len(top) > 1 else top[0]
+        out: FloatArray = q * scale
+        if factor != 1.0:
+            out *= factor
         return out[:, self._rank_of_input]
 
     def columns(self, outputs: Indices) -> tuple[FloatArray, FloatArray]:

@@ -127,7 +127,8 @@ class Recorder:
                 if kind == READ:
                     given = block
         else:
-            self._forget(backend, phase)
+            if self._logs:
+                self._forget(backend, phase)
             if not self._any[phase]:
                 if self._intentions is not None:
                     self._intentions.recorded(backend, self.folder.ticket)

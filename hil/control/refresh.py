@@ -172,7 +172,8 @@ class Refresh:
             counts = self._first_counts(curve, target, due)
             return Refreshed(due.size, pulses + _drive_columns(layer, outputs, counts))
         for number in range(self.passes):
-            counts = self._missing(curve, target, _column_shares(layer, outputs), due, number)
+            plus, minus = (side.ravel() for side in _column_shares(layer, outputs))
+            counts = self._missing(curve, target.ravel(), (plus, minus), number)
             if not (counts[0].any() or counts[1].any()):
                 break
             pulses += _drive_columns(layer, outputs, counts)
@@ -215,9 +216,12 @@ class Refresh:
         if self.mode == "open-loop":
             counts = self._first_counts(curve, target, due)
             return layer.program_some(due, *counts, phase=Phase.REFRESH)
-        pulses = 0
+        pulses, aim = 0, target[due]
+        read = layer.reader_of(due)
+        low, window = layer.op.g_min_siemens, layer.window_siemens
         for number in range(self.passes):
-            counts = self._missing(curve, target, shares(layer), due, number)
+            plus, minus = ((g - low) / window for g in read())
+            counts = self._missing(curve, aim, (plus, minus), number)
             if not (counts[0].any() or counts[1].any()):
                 break
             pulses += layer.program_some(due, *counts, phase=Phase.REFRESH)
@@ -257,18 +261,20 @@ class Refresh:
         curve: ResponseCurve,
         target: FloatArray,
         u: tuple[FloatArray, FloatArray],
-        due: BoolArray,
         number: int,
     ) -> tuple[Counts, Counts]:
-        """Return the pulses of mean devices that make up for what the difference is off by."""
-        plus, minus = u[0][due], u[1][due]
+        """Return the pulses of mean devices that make up for what the differences are off by.
+
+        ``target`` and both sides of ``u`` list the pairs.
+        """
+        plus, minus = u
         if number == 0 and self.base:
-            aim = target[due] if self.passes == 1 else FIRST_AIM * target[due]
+            aim = target if self.passes == 1 else FIRST_AIM * target
             ends = pair_targets(self.method, aim, self.base)
             if starts_high(self.method):
                 return -curve.pulses_down(plus, ends[0]), -curve.pulses_down(minus, ends[1])
             return curve.pulses_up(plus, ends[0]), curve.pulses_up(minus, ends[1])
-        missing = target[due] - (plus - minus)
+        missing = target - (plus - minus)
         if number == 0 and self.passes > 1:
             missing *= FIRST_AIM
         more, less = np.maximum(missing, 0.0), np.maximum(-missing, 0.0)

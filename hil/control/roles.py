@@ -65,6 +65,12 @@ class ExchangingArray(SynapseArray):
         """Return (g_plus, g_minus), each (n_inputs, n_outputs) in siemens, by their roles."""
         return self._by_role(*super().read_pairs(), self.exchanged)
 
+    def reader_of(self, which: BoolArray) -> Callable[[], tuple[FloatArray, FloatArray]]:
+        """Return what reads the pairs in ``which`` by the roles that they have now."""
+        read = super().reader_of(which)
+        exchanged = self.exchanged[np.nonzero(which)[1]]
+        return lambda: self._by_role(*read(), exchanged)
+
     def apply(self, slots: Sequence[UpdateSlots]) -> int:
         """Drive the coincidence pulses of one update, see :meth:`SynapseArray.apply`."""
         check_slots(slots, self.n_inputs, self.n_outputs)

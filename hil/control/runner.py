@@ -14,6 +14,8 @@ from hil.operating import OperatingPoint
 from hil.procedure import ArrayContext, Outcome, Procedure
 from hil.program import Phase, Programme, PulseBlock
 
+_PRODUCTS = (Phase.FORWARD, Phase.BACKWARD)
+
 Progress = Callable[[PulseBlock], None]
 
 
@@ -54,8 +56,8 @@ class Runner:
             return readings
         number = recorder.next_op() if op_id is None else op_id
         recorder.before(backend, block)
-        start_ns = backend.clock_ns()
-        before = backend.ledger.device_pulses
+        ledger = backend.ledger
+        start_ns, before = backend.clock_ns(), ledger.device_pulses
         try:
             readings = backend.run_block(block)
         except BaseException as exc:
@@ -64,7 +66,7 @@ class Runner:
         self._note(block, readings)
         recorder.block(
             backend, self.op, number, ordinal, self.layer, start_ns,
-            backend.ledger.device_pulses - before, block, readings, ends=True,
+            ledger.device_pulses - before, block, readings, ends=True,
         )  # fmt: skip
         if backend.tripped_steps:
             recorder.tripped(backend.geometry, number, ordinal, block, backend.tripped_steps)
@@ -72,7 +74,7 @@ class Runner:
 
     def _note(self, block: PulseBlock, readings: MeasurementBlock) -> None:
         """Keep the conductances that were read in the ledger; products of many rows give none."""
-        if len(readings) and block.phase not in (Phase.FORWARD, Phase.BACKWARD):
+        if block.phase not in _PRODUCTS and len(readings):
             self.backend.ledger.note(block, readings, self.op.read_v)
 
     def _keep_unfinished(

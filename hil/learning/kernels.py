@@ -29,12 +29,21 @@ def magnitudes(x: Any, delta: Any, dead_zone: float, larger: Any, smaller: Any, 
 @njit(cache=True, nogil=True)
 def largest(x: Any, size: Any) -> tuple[float, float]:
     """Return the largest of either, 0 for none."""
-    top_x = top_size = 0.0
-    for i in range(x.size):
-        top_x = max(top_x, x[i])
-    for j in range(size.size):
-        top_size = max(top_size, size[j])
-    return top_x, top_size
+    return _largest(x), _largest(size)
+
+
+@njit(cache=True, nogil=True)
+def _largest(x: Any) -> float:
+    a = b = c = d = 0.0  # four at a time: one comparison need not wait for the other
+    n = x.size - x.size % 4
+    for i in range(0, n, 4):
+        a = x[i] if x[i] > a else a
+        b = x[i + 1] if x[i + 1] > b else b
+        c = x[i + 2] if x[i + 2] > c else c
+        d = x[i + 3] if x[i + 3] > d else d
+    for i in range(n, x.size):
+        a = x[i] if x[i] > a else a
+    return max(max(a, b), max(c, d))
 
 
 @njit(cache=True, nogil=True)
@@ -50,14 +59,15 @@ def coincide(x: Any, size: Any, root: float, chance: Any, rows: Any, cols: Any) 
         p = root * x[i]
         drawn += p != 0.0
         clipped += p > 1.0
-        for s in range(chance.shape[0]):
-            rows[s, i] = chance[s, i] < p
     for j in range(size.size):
         p = root * size[j]
         drawn += p != 0.0
         clipped += p > 1.0
-        for s in range(chance.shape[0]):
-            cols[s, j] = chance[s, n + j] < p
+    for s in range(chance.shape[0]):
+        for i in range(n):
+            rows[s, i] = chance[s, i] < root * x[i]
+        for j in range(size.size):
+            cols[s, j] = chance[s, n + j] < root * size[j]
     return drawn, clipped
 
 
@@ -124,3 +134,37 @@ def error_behind(sums: Any, saturation: float, back: Any, out: Any) -> None:
     """Write ``back`` times 1/4 where |s| is below ``saturation`` and times 0 elsewhere."""
     for k in range(sums.size):
         out[k] = (0.25 if abs(sums[k]) < saturation else 0.0) * back[k]
+
+
+@njit(cache=True, nogil=True)
+def subtract_columns(first: Any, last: Any, plus: Any, minus: Any, factor: float, out: Any) -> None:
+    """Write columns ``plus`` of ``first`` minus columns ``minus`` of ``last``, times ``factor``."""
+    for b in range(out.shape[0]):
+        for j in range(plus.size):
+            out[b, j] = (first[b, plus[j]] - last[b, minus[j]]) * factor
+
+
+@njit(cache=True, nogil=True)
+def drive_errors(
+    errors: Any, plus: Any, minus: Any, shared: bool, top: Any, of_plus: Any, of_minus: Any
+) -> None:
+    """Fill the drives of a backward product; ``top`` gets the magnitude each sample is scaled by.
+
+    Errors go to the columns ``plus`` and, negative, to ``minus``; where all outputs share one minus
+    column it takes their sum, found in ``top``. Errors that are all 0 are scaled by 1.
+    """
+    for b in range(errors.shape[0]):
+        largest, total = 0.0, top[b]
+        for j in range(errors.shape[1]):
+            d = abs(errors[b, j])
+            largest = d if d > largest else largest
+        if shared:
+            largest = max(largest, abs(total))
+        scale = largest if largest > 0.0 else 1.0
+        top[b] = scale
+        for j in range(errors.shape[1]):
+            of_plus[b, plus[j]] = errors[b, j] / scale
+            if not shared:
+                of_minus[b, minus[j]] = -(errors[b, j] / scale)
+        if shared:
+            of_minus[b, minus[0]] = -total / scale

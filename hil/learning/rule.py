@@ -12,12 +12,14 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from hil._quick import quickly_made
 from hil.errors import RuleError
 from hil.program import BoolArray, FloatArray
 
 _BOOL = np.dtype(np.bool_)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, eq=False)
 class UpdateSlots:
     """Coincidence pulses of one polarity: in every slot, selected rows meet selected columns.
@@ -52,14 +54,24 @@ class UpdateRule(Protocol):
 
 def check_slots(slots: Sequence[UpdateSlots], n_inputs: int, n_outputs: int) -> None:
     """Raise RuleError when a rule's slots have the wrong shape, type or polarity."""
-    if not isinstance(slots, Sequence) or isinstance(slots, str | bytes):
+    if type(slots) is not list and (
+        not isinstance(slots, Sequence) or isinstance(slots, str | bytes)
+    ):
         raise RuleError(f"a rule must return a sequence of UpdateSlots, got {type(slots).__name__}")
     for number, part in enumerate(slots):
         if not isinstance(part, UpdateSlots):
             raise RuleError(f"slots[{number}] is {type(part).__name__}, must be UpdateSlots")
         if part.polarity not in (1, -1):
             raise RuleError(f"slots[{number}].polarity is {part.polarity!r}, must be +1 or -1")
-        n_slots = len(part.rows) if isinstance(part.rows, np.ndarray) and part.rows.ndim else 0
+        rows, plus, minus = part.rows, part.plus, part.minus
+        n_slots = len(rows) if isinstance(rows, np.ndarray) and rows.ndim else 0
+        if (
+            type(rows) is type(plus) is type(minus) is np.ndarray
+            and rows.dtype is plus.dtype is minus.dtype is _BOOL
+            and rows.shape == (n_slots, n_inputs)
+            and plus.shape == minus.shape == (n_slots, n_outputs)
+        ):
+            continue  # as nearly always; else look for what is wrong
         for name, width in (("rows", n_inputs), ("plus", n_outputs), ("minus", n_outputs)):
             bits = getattr(part, name)
             if not isinstance(bits, np.ndarray) or bits.dtype is not _BOOL:

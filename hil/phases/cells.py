@@ -137,6 +137,12 @@ class CellRead:
             current: FloatArray = self._sum_a / self._count
         return current
 
+    def siemens_at(self, rows: Indices, cols: Indices) -> FloatArray:
+        """Return (n,) mean siemens of the cells at (rows, cols), NaN where not read."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean: FloatArray = self._sum_a[rows, cols] / self._count[rows, cols]
+        return mean / self._read_v
+
     def siemens(self) -> FloatArray:
         """Return (n_rows, n_cols) mean conductance in siemens, NaN where not read."""
         return self.current_a() / self._read_v

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 OK, TOO_LARGE, NEGATIVE = 0, 1, 2
@@ -18,30 +19,35 @@ def code_widths(
     A signed input fills two steps, its positive and its negative part. A width below half of the
     shortest possible one becomes 0, one between becomes the shortest.
     """
+    least = -1.0 if signed else 0.0
     for b in range(inputs.shape[0]):
+        wrong = 0
         for k in range(inputs.shape[1]):
+            wrong += not least <= inputs[b, k] <= 1.0
+        for k in range(inputs.shape[1] if wrong else 0):
             u = inputs[b, k]
             if not abs(u) <= 1.0:
                 return TOO_LARGE, u
-            s = b
-            if signed:
-                s = 2 * b + (1 if u < 0.0 else 0)
-            elif u < 0.0:
+            if not signed and u < 0.0:
                 return NEGATIVE, u
+        for k in range(inputs.shape[1]):
+            u = inputs[b, k]
             w = abs(u) * read_s
-            if w < 0.5 * shortest_s:
-                w = 0.0
-            elif w < shortest_s:
-                w = shortest_s
-            width_s[s, drive[k]] = w
+            short = 0.0 if w < 0.5 * shortest_s else shortest_s
+            s = 2 * b + (u < 0.0) if signed else b
+            width_s[s, drive[k]] = short if w < shortest_s else w
     return OK, 0.0
 
 
 @njit(cache=True, nogil=True)
 def spread_bits(
     rows: Any, cols: Any, row_lines: Any, gate_lines: Any, col_lines: Any, on: Any, used: Any
-) -> None:
-    """Set the lines of every slot whose bit is 1; ``used`` says where a row meets a column."""
+) -> int:
+    """Set the lines of every slot whose bit is 1; ``used`` says where a row meets a column.
+
+    Returns in how many slots one does.
+    """
+    count = 0
     for s in range(rows.shape[0]):
         any_row = any_col = False
         for i in range(rows.shape[1]):
@@ -55,6 +61,25 @@ def spread_bits(
                 on[s, col_lines[j]] = True
                 any_col = True
         used[s] = used[s] or (any_row and any_col)
+        count += used[s]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def charge_products(current_a: Any, width_s: Any, scale: float, signed: bool, out: Any) -> None:
+    """Write the charges of readings in order, times ``scale``, to (batch, n_sense).
+
+    Signed inputs take two steps each: the charges of the second are taken from those of the first.
+    """
+    n = out.shape[1]
+    for b in range(out.shape[0]):
+        at = (2 * b if signed else b) * n
+        for j in range(n):
+            k = at + j
+            charge = current_a[k] * np.float64(width_s[k])
+            if signed:
+                charge -= current_a[k + n] * np.float64(width_s[k + n])
+            out[b, j] = charge * scale
 
 
 @njit(cache=True, nogil=True)

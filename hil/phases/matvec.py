@@ -61,6 +61,11 @@ class MatVec:
         select = geometry.cell.select
         self._gate_lines = None if select is None else geometry.lines(select)
         self._kernels: Any = None
+        self._shortest_s = capabilities.width_s.min
+        # A grounded line sinks what the devices pass: its current into the array is −Σ g·v.
+        self._scale = -1.0 / (self._level_v * op.read_s)
+        if op.coding == "count":
+            self._scale /= op.count_levels
         #: whether blocks are made anew for what the backend lacks; they may be longer than it takes
         self.lowers = not (capabilities.per_line_width and capabilities.parallel_sense)
         self.reads_per_step = 1 if capabilities.parallel_sense else sense.size
@@ -133,22 +138,20 @@ class MatVec:
         )
 
     def _by_width(self, inputs: FloatArray, signed: bool) -> PulseBlock:
-        if self._kernels is None:
-            from hil.phases import kernels
-
-            self._kernels = kernels
+        kernels = self._loaded()
         template = self.template(len(inputs) * (2 if signed else 1))
         width = np.zeros(template.block.width_s.shape)
         if self._gate_lines is not None:
             width[:, self._gate_lines] = self.op.read_s
-        code, value = self._kernels.code_widths(
-            inputs, signed, self.drive, self.op.read_s, self.capabilities.width_s.min, width
+        code, value = kernels.code_widths(
+            inputs, signed, self.drive, self.op.read_s, self._shortest_s, width
         )
-        if code == self._kernels.TOO_LARGE:
+        if code == kernels.TOO_LARGE:
             raise self._too_large(value)
-        if code == self._kernels.NEGATIVE:
+        if code == kernels.NEGATIVE:
             raise self._negative()
-        return self._lowered(template.fill(width_s=width))
+        block = template.fill(width_s=width)
+        return self._lowered(block) if self.lowers else block
 
     def _counted(self, inputs: FloatArray) -> PulseBlock:
         levels = self.op.count_levels
@@ -179,15 +182,25 @@ class MatVec:
         self, block: PulseBlock, readings: MeasurementBlock, batch: int, *, signed: bool = False
     ) -> FloatArray:
         """Return (batch, n_sense) Σ input · g in siemens from the charges of the sensed lines."""
-        n_targets = 2 * batch if signed else batch
+        n_targets, n = 2 * batch if signed else batch, self.sense.size
+        current_a, scale = readings.current_a, self._scale
         if block.template is not None:  # every sensed line once per step, in order
-            charge_c = (readings.current_a * readings.width_s).reshape(n_targets, self.sense.size)
-        else:
-            charge_c = target_charge_coulomb(block, readings, self.sense, n_targets)
-        # A grounded line sinks what the devices pass: its current into the array is −Σ g·v.
-        scale = -1.0 / (self._level_v * self.op.read_s)
-        if self.op.coding == "count":
-            scale /= self.op.count_levels
+            if current_a.size != n_targets * n:
+                raise ProtocolError(
+                    f"{current_a.size} readings, expected {n_targets} x {n}",
+                    field=self.phase.name.lower(),
+                )
+            out = np.empty((batch, n))
+            self._loaded().charge_products(current_a, readings.width_s, scale, signed, out)
+            return out
+        charge_c = target_charge_coulomb(block, readings, self.sense, n_targets)
         if signed:
             return (charge_c[0::2] - charge_c[1::2]) * scale
         return charge_c * scale
+
+    def _loaded(self) -> Any:
+        if self._kernels is None:
+            from hil.phases import kernels
+
+            self._kernels = kernels
+        return self._kernels

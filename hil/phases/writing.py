@@ -34,6 +34,7 @@ class CoincidenceUpdate:
         self._row_lines = geometry.write_lines.plus[rows]
         self._gate_lines = geometry.gate_lines[rows if geometry.cell.select else slice(0)]
         self._templates: dict[tuple[int, int], BlockTemplate] = {}
+        self._n_lines = geometry.n_lines
         self._kernels: Any = None
 
     def template(self, polarity: int, n_slots: int) -> BlockTemplate:
@@ -94,18 +95,18 @@ class CoincidenceUpdate:
             from hil.phases import kernels
 
             self._kernels = kernels
-        n_slots = row_bits.shape[0]
-        on = np.zeros((n_slots, self.geometry.n_lines), dtype=np.bool_)
+        n_slots, n_used = row_bits.shape[0], 0
+        on = np.zeros((n_slots, self._n_lines), dtype=np.bool_)
         used = np.zeros(n_slots, dtype=np.bool_)
+        spread_bits = self._kernels.spread_bits
         for bits, lines in columns:
-            self._kernels.spread_bits(
-                row_bits, bits, self._row_lines, self._gate_lines, lines, on, used
-            )
-        if not (every_slot or used.all()):
-            if not used.any():
+            n_used = spread_bits(row_bits, bits, self._row_lines, self._gate_lines, lines, on, used)
+        if n_used != n_slots and not every_slot:
+            if not n_used:
                 return None
-            on = on[used]
-        return self.template(polarity, len(on)).fill_bits(on)
+            on, n_slots = on[used], n_used
+        known = self._templates.get((polarity, n_slots))
+        return (known or self.template(polarity, n_slots)).fill_bits(on)
 
 
 def program_counts(

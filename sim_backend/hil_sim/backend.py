@@ -109,7 +109,7 @@ class SimBackend(Backend):
         array, rehearsed = self.array, self._rehearsed
         if rehearsed is None:
             taken = array.run(block, promised)
-            self.tripped_steps = tuple(sorted(array.tripped))
+            self.tripped_steps = tuple(sorted(array.tripped)) if array.tripped else ()
             return taken
         array.clock_ns += round(self.capabilities.block_overhead_s * 1e9)
         taken = rehearsed.readings(array.run(block, promised))

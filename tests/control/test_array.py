@@ -53,6 +53,24 @@ def test_forward_is_the_product_with_the_weights(rng, kind, coding):
     np.testing.assert_allclose(array.forward(-x), -x @ weights, atol=tolerance)
 
 
+@pytest.mark.parametrize("parallel_sense", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reader_of_some_pairs_reads_their_devices_and_no_others(rng, kind, parallel_sense):
+    array, _ = make_array(rng, kind, capabilities=Capabilities(parallel_sense=parallel_sense))
+    which = rng.random((5, 3)) < 0.4
+    every = array.read_pairs()
+    backends = {runner.backend for runner in array._sides}
+    for backend in backends:
+        backend.driven.clear()
+    read = array.reader_of(which)
+    for _ in range(2):
+        for some, side in zip(read(), every, strict=True):
+            np.testing.assert_allclose(some, side[which])
+    readings = sum(int(b.sense.sum()) for backend in backends for b in backend.driven)
+    shared = kind == "reference"  # its devices are those of a row, whatever the pair
+    assert readings == 2 * (which.sum() + (which.any(axis=1).sum() if shared else which.sum()))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("coding", ["width", "amplitude", "count"])
 def test_backward_is_the_product_with_the_transpose(rng, kind, coding):

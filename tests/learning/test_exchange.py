@@ -43,6 +43,9 @@ def test_exchanged_devices_change_the_sign_of_their_column(chopped, rng):
     assert layer.weights() == pytest.approx(expected)
     assert layer.forward(x) == pytest.approx(x @ expected, abs=1e-6)
     assert layer.backward(d) == pytest.approx(expected @ d, abs=1e-6)
+    which = rng.random(before.shape) < 0.5
+    for some, side in zip(layer.reader_of(which)(), layer.read_pairs(), strict=True):
+        assert some == pytest.approx(side[which])
     layer.exchange(np.array([1, 3]))
     assert layer.weights() == pytest.approx(before)
 

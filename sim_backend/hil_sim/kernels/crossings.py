@@ -122,15 +122,16 @@ def pulse_crossings(
                 list_device(key, count, rows[k_row], cols[k_col], flat_ordinal[k], noise)
                 count += 1
                 if count == PULSES:
-                    _pulse(count, up, spread, law.noisy, flat, flat_g, flat_ordinal, noise)
+                    _pulse(count, up, one_range, spread, law.noisy, flat, flat_g, flat_ordinal,
+                           noise)  # fmt: skip
                     count = 0
-        _pulse(count, up, spread, law.noisy, flat, flat_g, flat_ordinal, noise)
+        _pulse(count, up, one_range, spread, law.noisy, flat, flat_g, flat_ordinal, noise)
 
 
 @njit(cache=True)
 def _pulse(
-    count: int, up: bool, spread: float, noisy: bool, table: Any, g: Any, ordinal: Any,
-    noise: Any,
+    count: int, up: bool, one_range: bool, spread: float, noisy: bool, table: Any, g: Any,
+    ordinal: Any, noise: Any,
 ) -> None:  # fmt: skip
     """Pulse the listed devices."""
     at, number, z = noise[AT], noise[ORDINAL], noise[Z]
@@ -138,7 +139,8 @@ def _pulse(
         draw_listed(count, noise)
     for n in range(count):
         k = at[n]
-        low, high, here = table[T_MIN][k], table[T_MAX][k], g[k]
+        own = 0 if one_range else k  # half the memory
+        low, high, here = table[T_MIN][own], table[T_MAX][own], g[k]
         ordinal[k] = number[n] + np.uint32(1)
         change = table[T_A][k] - table[T_B][k] * (here - low if up else high - here)
         change *= 1.0 + spread * z[n]

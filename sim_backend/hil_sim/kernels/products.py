@@ -69,6 +69,20 @@ def survey_products(
     return highest
 
 
+@njit(cache=True)
+def _longest(width_s: Any) -> float:
+    a = b = c = d = 0.0  # four at a time: one comparison need not wait for the other
+    n = width_s.size - width_s.size % 4
+    for k in range(0, n, 4):
+        a = width_s[k] if width_s[k] > a else a
+        b = width_s[k + 1] if width_s[k + 1] > b else b
+        c = width_s[k + 2] if width_s[k + 2] > c else c
+        d = width_s[k + 3] if width_s[k + 3] > d else d
+    for k in range(n, width_s.size):
+        a = width_s[k] if width_s[k] > a else a
+    return max(max(a, b), max(c, d))
+
+
 @njit(cache=True, nogil=True)
 def run_products(
     by_rows: bool, driving: Any, volts: Any, width_s: Any, rise_s: Any, fall_s: Any, gap_s: Any,
@@ -90,18 +104,15 @@ def run_products(
     n, n_cols = chosen.size, g.shape[1]
     at = 0
     for s in range(width_s.shape[0]):
-        step_s = 0.0
-        for k in range(width_s.shape[1]):
-            step_s = max(step_s, width_s[s, k])
+        step_s = _longest(width_s[s])
         count = 0
-        for q in range(driving.size):
-            w = width_s[s, driving[q]]
-            if w > 0.0 and volts[q] != 0.0:
-                active[count] = q
-                c[count] = volts[q] * w / step_s
-                count += 1
+        for q in range(driving.size):  # without branches: which lines are on is not to be guessed
+            active[count] = q
+            count += (width_s[s, driving[q]] > 0.0) & (volts[q] != 0.0)
         volts2 = 0.0
         for k in range(count):
+            q = active[k]
+            c[k] = volts[q] * width_s[s, driving[q]] / step_s
             volts2 += c[k] * c[k]
         abs_noise = abs2 * volts2
         current = current_a[at : at + n]
