@@ -217,9 +217,13 @@ def test_an_abort_from_another_thread_ends_a_wait_for_an_answer(op):
     with on_bench(text_of()) as (board, _, emulated):
         with board:
             block = pulse(board, op, repeat=3)
-            emulated.faults.wire_out = Once(lambda data: b"", n=2)
             timer = threading.Timer(0.05, board.abort)
-            timer.start()
+
+            def lost(data):
+                timer.start()  # from now on the board waits for an answer
+                return b""
+
+            emulated.faults.wire_out = Once(lost, n=2)
             with pytest.raises(LinkError, match="cancelled"):
                 board.run_block(block)
             timer.join()

@@ -71,12 +71,12 @@ def test_the_watchdog_may_be_fed_at_other_times(tmp_path):
         with board:
             block = programs.write_step(board.geometry, op, [0], [0])
             board.run_block(block)
-            time.sleep(0.2)
+            time.sleep(0.8)
             board.run_block(block)
             return board.ledger.device_pulses
 
     path = tmp_path / "wire.jsonl"
-    station, op, pulses = recorded("serial-board", path, slowly, 'watchdog = "100 ms"')
+    station, op, pulses = recorded("serial-board", path, slowly, 'watchdog = "400 ms"')
     writes = [bytes_of(e) for e in load_wire_log(path)["board"] if e.op == "write"]
     assert sum(feeds(sent) for sent in writes) > 3
     board = replaying(station, path)

@@ -49,7 +49,7 @@ def test_the_watchdog_makes_the_board_safe(board, host):
     assert refusal(host, WDOG, struct.pack("<I", 49)) == ("LIMIT", 49)
     host.request(PING)
     assert board.outputs_on
-    deadline = time.monotonic() + 2.0
+    deadline = time.monotonic() + 20.0
     while board.outputs_on and time.monotonic() < deadline:
         board.exchange(b"", 0.02)
     status = host.status()
@@ -59,8 +59,8 @@ def test_the_watchdog_makes_the_board_safe(board, host):
 
 
 def test_frames_of_the_session_keep_the_watchdog_from_biting(board, host):
-    host.request(WDOG, struct.pack("<I", 200))
-    end = time.monotonic() + 0.5
+    host.request(WDOG, struct.pack("<I", 500))
+    end = time.monotonic() + 1.0
     while time.monotonic() < end:
         board.exchange(frame(host.session, 0, PING), 0.02)
     assert board.outputs_on

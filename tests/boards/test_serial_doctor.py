@@ -48,10 +48,10 @@ class Text:
         os.close(self.master)
 
 
-def asked(answer):
+def asked(answer, patience_s=0.5):
     instrument = Text(answer)
     try:
-        return who_answers(instrument.path, patience_s=0.5), instrument.heard
+        return who_answers(instrument.path, patience_s=patience_s), instrument.heard
     finally:
         instrument.close()
 
@@ -67,7 +67,7 @@ def test_a_framed_board_is_told_with_its_size_and_limits():
 
 
 def test_an_instrument_that_knows_idn_is_told_as_that():
-    said, _ = asked(b"Maker,Model 7,0042,1.0\r\n")
+    said, _ = asked(b"Maker,Model 7,0042,1.0\r\n", patience_s=10.0)
     assert said == "answers *IDN?: Maker,Model 7,0042,1.0"
 
 

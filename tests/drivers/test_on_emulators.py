@@ -272,7 +272,7 @@ def test_abort_works_from_another_thread_while_a_run_is_on(opened):
 
     thread = threading.Thread(target=abort)
     thread.start()
-    thread.join(5.0)
+    thread.join(30.0)
     assert not thread.is_alive()
     assert failures == []
     second.close()

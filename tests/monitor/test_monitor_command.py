@@ -28,7 +28,7 @@ def hil_monitor(*arguments):
 def visit(url):
     """Open an address as a client that keeps cookies and follows redirections."""
     client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    return client.open(url, timeout=10)
+    return client.open(url, timeout=60)
 
 
 def test_json_is_one_line_with_the_address(finished):
@@ -38,7 +38,7 @@ def test_json_is_one_line_with_the_address(finished):
         with visit(told["url"]) as answer:
             assert b"<title>hil monitor</title>" in answer.read()
         process.terminate()
-        assert process.communicate(timeout=10)[0] == ""
+        assert process.communicate(timeout=60)[0] == ""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -48,19 +48,19 @@ def test_ctrl_c_ends_it_cleanly_while_a_page_is_open(finished, number):
         address = urlsplit(told["url"])
         with visit(told["url"]) as answer:
             assert answer.status == 200
-        swapped = http.client.HTTPConnection("127.0.0.1", address.port, timeout=10)
+        swapped = http.client.HTTPConnection("127.0.0.1", address.port, timeout=60)
         swapped.request("GET", f"/?{address.query}")
         cookie = swapped.getresponse().headers["Set-Cookie"].partition(";")[0]
         swapped.close()
-        with socket.create_connection(("127.0.0.1", address.port), timeout=10) as page:
+        with socket.create_connection(("127.0.0.1", address.port), timeout=60) as page:
             head = f"GET /events HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
             page.sendall(head.encode())
             assert b"200 OK" in page.recv(4096)
             time.sleep(0.5)
             begin = time.monotonic()
             process.send_signal(number)
-            assert process.wait(10) == 0
-            assert time.monotonic() - begin < 3.0
+            assert process.wait(60) == 0
+            assert time.monotonic() - begin < 10.0
         noise = process.stderr.read()
     assert "Traceback" not in noise
     assert noise.count("\n") == 3, noise  # run, address, how to end it
