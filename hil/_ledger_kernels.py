@@ -179,11 +179,14 @@ def _count_switched(
 
 @njit(cache=True)
 def count_crossings(
-    selected: Any, plus: Any, minus: Any, of_plus: Any, of_minus: Any, counts: Any,
+    selected: Any, plus: Any, minus: Any, of_plus: Any, of_minus: Any, counts: Any, whole: Any,
     plus_pulses: Any, minus_pulses: Any, plus_v2t: Any, minus_v2t: Any, plus_s: Any, minus_s: Any,
     rows: Any, cols: Any,
 ) -> int:  # fmt: skip
-    """Count alike pulses where selected lines cross; return how many there are."""
+    """Count alike pulses where selected lines cross; return how many there are.
+
+    A row with all its columns is counted once, in ``whole``.
+    """
     total = 0
     for s in range(selected.shape[0]):
         n_rows = _count_switched(selected, s, plus, of_plus, plus_pulses, plus_v2t, plus_s, rows)
@@ -192,8 +195,7 @@ def count_crossings(
         for a in range(n_rows):
             row = counts[rows[a]]
             if n_cols == row.size:
-                for b in range(n_cols):
-                    row[b] += np.uint32(1)
+                whole[rows[a]] += np.uint32(1)
                 continue
             for b in range(n_cols):
                 row[cols[b]] += np.uint32(1)

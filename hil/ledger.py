@@ -79,6 +79,7 @@ class Ledger:
         # Pulses that are all alike, those of an update template, are only counted at first.
         self._alike: list[Alike] = []
         self._alike_counts = np.zeros((0, rows, cols), np.uint32)
+        self._alike_rows = np.zeros((0, rows), np.uint32)  # further pulses, of all a row's devices
         self._alike_v2s = np.zeros(0)
         self.settled_joule, self.settled_v2s = np.zeros((rows, cols)), np.zeros((rows, cols))
         self.g_last_siemens = np.zeros((rows, cols))
@@ -115,8 +116,8 @@ class Ledger:
         if alike is not None:
             pulses = self._loaded().count_crossings(
                 block.selected, plus, minus, alike.row, alike.col, self._alike_counts[alike.at],
-                self.row_pulses, self.col_pulses, self.row_v2s, self.col_v2s, self.row_s,
-                self.col_s, *self._scratch,
+                self._alike_rows[alike.at], self.row_pulses, self.col_pulses, self.row_v2s,
+                self.col_v2s, self.row_s, self.col_s, *self._scratch,
             )  # fmt: skip
         else:
             pulses = self._loaded().count_pulses(
@@ -141,13 +142,22 @@ class Ledger:
                 self._alike.append(alike)
                 self._alike_counts = np.append(self._alike_counts, np.zeros_like(
                     self.g_last_siemens, np.uint32)[None], axis=0)  # fmt: skip
+                self._alike_rows = np.append(self._alike_rows, np.zeros_like(
+                    self.row_pulses, np.uint32)[None], axis=0)  # fmt: skip
                 self._alike_v2s = np.append(self._alike_v2s, alike.v2s)
         known: Alike | None = plans[self]
         return known
 
+    def _spread_rows(self) -> None:
+        """Give the pulses of whole rows to their devices."""
+        if np.count_nonzero(self._alike_rows):
+            self._alike_counts += self._alike_rows[:, :, None]
+            self._alike_rows[...] = 0
+
     def _total(self, name: str) -> NDArray[Any]:
         """Return a table of selected devices, with the pulses that were only counted so far."""
         tables = self._pulsed
+        self._spread_rows()
         for alike, counts in zip(self._alike, self._alike_counts, strict=True):
             if not counts.any():
                 continue
@@ -278,6 +288,7 @@ class Ledger:
         Those are readings of steps in which one row alone is driven, at ``read_v`` volts. Readings
         that are NaN or marked as wrong are passed over.
         """
+        self._spread_rows()
         self._loaded().note_conductances(
             self._rows_alone(block, read_v), readings.step, readings.line, readings.current_a,
             readings.status, _UNUSABLE, self._col_of_line, read_v, self._pulsed["selected_v2s"],

@@ -23,7 +23,17 @@ from hil_sim.kernels.law import (
     P_MIN,
     pulses_of,
 )
-from hil_sim.kernels.noise import AT, ORDINAL, PULSES, Z, draw_adjoining, draw_listed, list_device
+from hil_sim.kernels.noise import (
+    AT,
+    ORDINAL,
+    PULSES,
+    Z,
+    draw_adjoining,
+    draw_listed,
+    draw_rows,
+    list_device,
+    places_of_rows,
+)
 from hil_sim.kernels.pulse import affine_step, bounded
 
 # A table: change = T_A − T_B · (way gone from the end), and the range. T_MAX < T_MIN: no pulse is
@@ -80,7 +90,7 @@ def pulse_crossings(
     at, z = noise[AT], noise[Z]
     # Batches of whole rows where they are short: each row has counters of its own.
     most = max(PULSES // n_cols, 1) * n_cols if n_cols <= PULSES else PULSES
-    rows, cols = ints[1], ints[2]
+    rows, cols, places = ints[1], ints[2], np.empty(0, np.uint32)
     if not law.noisy:
         z[:] = 0.0
     for s in range(selected.shape[0]):
@@ -92,6 +102,9 @@ def pulse_crossings(
             cols[n_on_cols] = j
             n_on_cols += selected[s, col_lines[j]]
         if all_pulsed and n_on_cols == n_cols:
+            if n_cols <= PULSES and not places.size:
+                places = np.empty(most, np.uint32)
+                places_of_rows(n_cols, places)
             first = 0
             while first < n_on_rows:
                 last = first + 1
@@ -100,7 +113,9 @@ def pulse_crossings(
                 stop = (rows[last - 1] + 1) * n_cols
                 for start in range(rows[first] * n_cols, stop, most):
                     part = slice(start, min(start + most, stop))
-                    if law.noisy:
+                    if law.noisy and n_cols <= PULSES:
+                        draw_rows(key, start // n_cols, n_cols, places, flat_ordinal[part], noise)
+                    elif law.noisy:
                         draw_adjoining(key, start, n_cols, flat_ordinal[part], noise)
                     else:
                         flat_ordinal[part] += np.uint32(1)

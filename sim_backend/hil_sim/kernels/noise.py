@@ -154,6 +154,43 @@ def draw_adjoining(key: Any, first: int, n_cols: int, ordinal: Any, noise: Any) 
 
 
 @njit(cache=True)
+def _fill_words_of_places(
+    first: Any, places: Any, key: Any, ordinal: Any, high: Any, low: Any
+) -> None:  # fmt: skip
+    for n in range(ordinal.size):
+        w0, w1 = philox2x32(first + np.uint64(places[n]), np.uint64(ordinal[n]), key)
+        high[n], low[n] = np.uint32(w0), np.int32(np.uint32(w1))
+        ordinal[n] += np.uint32(1)
+
+
+@njit(cache=True)
+def places_of_rows(n_cols: int, places: Any) -> None:
+    """Fill the counters of adjoining devices, row by row, relative to the first of a row."""
+    row = col = 0
+    for n in range(places.size):
+        places[n] = np.uint32((row << 16) | col)
+        col += 1
+        if col == n_cols:
+            row, col = row + 1, 0
+
+
+@njit(cache=True)
+def draw_rows(key: Any, row: int, n_cols: int, places: Any, ordinal: Any, noise: Any) -> None:
+    """Do as :func:`draw_adjoining` from the first device of a row on, in one loop for all rows.
+
+    ``places`` are those of :func:`places_of_rows`, for n_cols ≤ PULSES.
+    """
+    count = ordinal.size
+    if (row & 0xFFFF) + count // n_cols > 0xFFFF:  # further rows have another key
+        draw_adjoining(key, row * n_cols, n_cols, ordinal, noise)
+        return
+    high, low = noise[HIGH][:count], noise[LOW][:count]
+    counter, own_key = device_words(key, row, 0)
+    _fill_words_of_places(counter, places, own_key, ordinal, high, low)
+    _fill_deviates(high, low, noise[Z][:count])
+
+
+@njit(cache=True)
 def draw_for_devices(
     key: Any, rows: Any, cols: Any, start: int, count: int, ordinal: Any, noise: Any
 ) -> None:
