@@ -24,7 +24,7 @@ TRIGGERED: Final = frozenset({*get_args(PairMethod), "M3c", "progressive", "tiki
 #: Methods that a user's own rule can take part in.
 OWN_RULE: Final = TRIGGERED - {"tiki-taka"}
 _TRIGGER_FIELDS: Final = ("trigger", "slots", "max_slots", "theta", "theta_x", "theta_delta",
-                          "mean_step", "rate")  # fmt: skip
+                          "mean_step", "rate", "balanced")  # fmt: skip
 
 
 class ProgressiveTable(Table):
@@ -102,7 +102,8 @@ class RuleTable(Table):
     T1 needs ``theta``, T2 ``theta_x`` and ``theta_delta``. T3 uses ``slots`` pulse slots, and more,
     up to ``max_slots``, where a probability would exceed 1. ``mean_step`` is the mean change by one
     pulse as a share of the conductance window; without it, it is measured before training, once
-    per array, and with ``rate = "column"`` relative to it in every column.
+    per array, and with ``rate = "column"`` relative to it in every column. ``balanced`` gives row
+    and column bits the same largest probability in every sample, so that fewer are cut.
     ``rule`` names a class ``package.module:Class`` in place of the trigger, made with ``options``;
     ``method`` then still says where pairs start and how they are refreshed.
     Settings of a method of the literature are in the table of its name, e.g. ``[rule.manhattan]``.
@@ -118,6 +119,7 @@ class RuleTable(Table):
     theta_delta: NotNegative | None = None
     mean_step: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     rate: Literal["array", "column"] = "array"
+    balanced: bool = False
     rule: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     progressive: ProgressiveTable = ProgressiveTable()
@@ -161,6 +163,8 @@ class RuleTable(Table):
                 raise ValueError(f"rule.trigger: {self.trigger} needs `{name}`")
         if self.rate == "column" and self.trigger != "T3":
             raise ValueError(f"rule.rate: trigger {self.trigger} has no learning rate")
+        if self.balanced and self.trigger != "T3":
+            raise ValueError(f"rule.balanced: trigger {self.trigger} draws no bits")
         if self.max_slots is not None and self.max_slots < self.slots:
             raise ValueError(f"rule.max_slots: {self.max_slots} is below slots = {self.slots}")
         return self

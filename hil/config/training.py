@@ -272,6 +272,7 @@ trigger = "T3"           # T1 product threshold, T2 two thresholds, T3 stochasti
 dead_zone = 0.05         # smaller errors give no pulse
 slots = 1                # pulse slots per sample
 # max_slots = 16         # use more slots where a probability would exceed 1
+# balanced = true        # fewer probabilities above 1: rows and columns share them equally
 # rate = "column"        # measure what a pulse does in every column, not once per array
 # rule = "my_package.rules:MyRule"   # your own class with slots(x, delta, rng)
 

@@ -47,8 +47,12 @@ def _largest(x: Any) -> float:
 
 
 @njit(cache=True, nogil=True)
-def coincide(x: Any, size: Any, root: float, chance: Any, rows: Any, cols: Any) -> tuple[int, int]:
-    """Fill bits where a ``chance`` in 0 … 1 is below the line's probability, ``root`` times x.
+def coincide(
+    x: Any, size: Any, of_x: float, of_size: float, chance: Any, rows: Any, cols: Any
+) -> tuple[int, int]:
+    """Fill bits where a ``chance`` in 0 … 1 is below the line's probability.
+
+    That is ``of_x`` times x for a row and ``of_size`` times the size of the error for a column.
 
     ``chance`` is (n_slots, n_inputs + n_outputs). Returns how many probabilities are not 0, and
     how many above 1.
@@ -56,18 +60,18 @@ def coincide(x: Any, size: Any, root: float, chance: Any, rows: Any, cols: Any) 
     drawn = clipped = 0
     n = x.size
     for i in range(n):
-        p = root * x[i]
+        p = of_x * x[i]
         drawn += p != 0.0
         clipped += p > 1.0
     for j in range(size.size):
-        p = root * size[j]
+        p = of_size * size[j]
         drawn += p != 0.0
         clipped += p > 1.0
     for s in range(chance.shape[0]):
         for i in range(n):
-            rows[s, i] = chance[s, i] < root * x[i]
+            rows[s, i] = chance[s, i] < of_x * x[i]
         for j in range(size.size):
-            cols[s, j] = chance[s, n + j] < root * size[j]
+            cols[s, j] = chance[s, n + j] < of_size * size[j]
     return drawn, clipped
 
 

@@ -118,21 +118,34 @@ class StochasticCoincidence:
     asks for more slots: as many as bring it to 1 are used for that sample, up to ``max_slots``;
     beyond, it is cut to 1 and counted in :attr:`clips` (the expectation then falls short).
 
+    ``balanced`` bits are Bern(√κ·m·x) and Bern(√κ·|δ|/m) with m = √(max|δ| / max x) of the sample:
+    both largest probabilities are the same, so that errors, which are far smaller than activities,
+    do not leave those to be cut. Source: T. Gokmen, M. Onen, W. Haensch, Front. Neurosci. 11, 538
+    (2017), "update management".
+
     Args:
         eta: learning rate.
         mean_step: ΔW̄ in units of the weight, above 0.
         slots: BL, fewest pulse slots.
         max_slots: most pulse slots of one sample.
+        balanced: whether rows and columns share the probabilities equally.
     """
 
     def __init__(
-        self, eta: float, mean_step: float, *, slots: int = 1, max_slots: int | None = None
+        self,
+        eta: float,
+        mean_step: float,
+        *,
+        slots: int = 1,
+        max_slots: int | None = None,
+        balanced: bool = False,
     ) -> None:
         if not (mean_step > 0.0 and math.isfinite(mean_step)):
             raise ConfigError(f"must be above 0, got {mean_step:g}", field="mean_step")
         if slots < 1:
             raise ConfigError(f"must be at least 1, got {slots}", field="slots")
         self.mean_step = mean_step
+        self.balanced = balanced
         self.slots = slots
         self.max_slots = slots if max_slots is None else max_slots
         if self.max_slots < slots:
@@ -161,13 +174,15 @@ class StochasticCoincidence:
         top_x, top_size = kernels.largest(x, size)
         if top_x == 0.0 or top_size == 0.0 or self.eta == 0.0:
             return np.zeros((0, x.size), np.bool_), np.zeros((0, size.size), np.bool_)
-        n = self.slots_for(max(top_x, top_size))
+        top = math.sqrt(top_x * top_size) if self.balanced else max(top_x, top_size)
+        n = self.slots_for(top)
         root = math.sqrt(self.eta / (self.mean_step * n))
+        share = math.sqrt(top_size / top_x) if self.balanced else 1.0
         chance = rng.random((n, x.size + size.size))
         rows, cols = np.empty((n, x.size), np.bool_), np.empty((n, size.size), np.bool_)
-        drawn, clipped = kernels.coincide(x, size, root, chance, rows, cols)
+        drawn, clipped = kernels.coincide(x, size, root * share, root / share, chance, rows, cols)
         self.clips.drawn += drawn
-        if root * max(top_x, top_size) > 1.0 + 1e-9:
+        if root * top > 1.0 + 1e-9:
             self.clips.clipped += clipped
         return rows, cols
 

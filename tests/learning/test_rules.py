@@ -119,6 +119,24 @@ def test_stochastic_coincidence_gives_eta_x_delta_on_average(method, slots, max_
     assert trigger.clips.fraction == 0.0
 
 
+@pytest.mark.parametrize(("slots", "max_slots"), [(1, None), (2, 8)])
+def test_balanced_bits_give_the_same_mean_and_are_cut_at_far_higher_rates(slots, max_slots):
+    rng = np.random.default_rng(8)
+    x, delta, eta, step = np.array([1.0, 0.5]), np.array([0.05, -0.02]), 0.15, 0.01
+    trigger = StochasticCoincidence(eta, step, slots=slots, max_slots=max_slots, balanced=True)
+    plain = StochasticCoincidence(eta, step, slots=slots)
+    rule = PairRule("M3", trigger)
+    total, n = np.zeros((2, 2)), 8000
+    for _ in range(n):
+        for part in rule.slots(x, delta, rng):
+            total += step * moved([part], 2, 2)
+        plain.coincidences(x, np.abs(delta), rng)
+    expected = eta * np.outer(x, delta)
+    assert total / n == pytest.approx(expected, abs=5 * np.sqrt(step * np.abs(expected).max() / n))
+    assert trigger.clips.fraction == 0.0
+    assert plain.clips.fraction > 0.2
+
+
 def test_clipped_probabilities_are_counted_and_lower_the_mean():
     rng = np.random.default_rng(4)
     trigger = StochasticCoincidence(0.16, 0.01)  # root of kappa = 4

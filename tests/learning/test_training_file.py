@@ -56,6 +56,12 @@ def test_scales_follow_the_depth_of_the_network():
         ("schema = 1\n[rule]\ntrigger = 'T1'\n", 3, "rule.trigger", "theta"),
         ("schema = 1\n[rule]\ntheta = 0.1\n", 3, "rule.theta", "no such threshold"),
         ("schema = 1\n[rule]\nslots = 8\nmax_slots = 4\n", 4, "rule.max_slots", "below"),
+        (
+            "schema = 1\n[rule]\ntrigger = 'T1'\ntheta = 0.1\nbalanced = true\n",
+            5,
+            "rule.balanced",
+            "draws no bits",
+        ),
         ("schema = 1\n[rule]\nrule = 'nocolon'\n", 3, "rule.rule", "pattern"),
         ("schema = 1\n[rule]\n[rule.options]\na = 1\n", 3, "rule.options", "of your own"),
         ("schema = 1\n[rule]\nmethod = 'M1'\n[refresh]\nevery = 10\n", 5, "refresh.every", "M1"),

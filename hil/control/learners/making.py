@@ -76,7 +76,9 @@ def _stochastic(
             f"method {table.method} needs depression pulses, and they do not lower the "
             "conductance of these devices"
         )
-    return StochasticCoincidence(eta, scale * step, slots=table.slots, max_slots=table.max_slots)
+    return StochasticCoincidence(
+        eta, scale * step, slots=table.slots, max_slots=table.max_slots, balanced=table.balanced
+    )
 
 
 def make_learner(
