@@ -26,8 +26,8 @@ every = 20
 [characterise]
 pulses = 100
 """
-FIRST, MORE = 300, 1200
-MOST_BYTES = 30_000  # 25 bytes per further sample: less than any object that could be kept of one
+FIRST, MORE, WINDOWS = 300, 500, 4
+MOST_BYTES = 8_000  # 16 bytes a sample: less than any object that could be kept of one
 
 
 def test_memory_does_not_grow_with_the_samples(open_site, blobs, tmp_path):
@@ -54,8 +54,8 @@ def test_memory_does_not_grow_with_the_samples(open_site, blobs, tmp_path):
             return tracemalloc.get_traced_memory()[0]
 
         tracemalloc.start()
-        before = bytes_after(FIRST)
-        after = bytes_after(MORE)
+        held = [bytes_after(FIRST), *(bytes_after(MORE) for _ in range(WINDOWS))]
         tracemalloc.stop()
     assert learner.work.refresh > 0
-    assert after - before < MOST_BYTES
+    # Other tests' threads and late imports allocate once; what a sample keeps grows every window.
+    assert np.diff(held).min() < MOST_BYTES, held
