@@ -1,4 +1,7 @@
-"""Compiled loops of the limit check and of templates; loaded on the first run only."""
+"""Compiled loops of the limit check and of templates, and one that all packages use.
+
+Loaded on the first run only.
+"""
 
 from __future__ import annotations
 
@@ -176,6 +179,21 @@ def within(values: Any, low: Any, high: Any) -> bool:
             if not low[s, k] <= values[s, k] <= high[s, k]:
                 return False
     return True
+
+
+@njit(cache=True, nogil=True)
+def largest_of(values: Any) -> float:
+    """Return the largest of 1-D values, 0 where none is above it."""
+    a = b = c = d = 0.0  # four at a time: one comparison need not wait for the other
+    n = values.size - values.size % 4
+    for k in range(0, n, 4):
+        a = values[k] if values[k] > a else a
+        b = values[k + 1] if values[k + 1] > b else b
+        c = values[k + 2] if values[k + 2] > c else c
+        d = values[k + 3] if values[k + 3] > d else d
+    for k in range(n, values.size):
+        a = values[k] if values[k] > a else a
+    return max(max(a, b), max(c, d))
 
 
 @njit(cache=True, nogil=True)

@@ -15,7 +15,8 @@ def quickly_made(cls: type[Made]) -> type[Made]:
     slots while the instance is of a class with the same slots that is not frozen; signature and
     defaults stay the same.
     """
-    own = fields(cls)  # type: ignore[arg-type]
+    made: Any = cls
+    own = fields(made)
     names = [f.name for f in own]
     draft = type(f"{cls.__name__}Draft", (), {"__slots__": tuple(names)})
     # Globals of the constructor; the names are such that no field has one of them.
@@ -27,7 +28,6 @@ def quickly_made(cls: type[Made]) -> type[Made]:
     lines += [f"    self.{name} = {name}" for name in names]
     lines.append("    self.__class__ = __final")
     exec("\n".join(lines), scope)
-    written = scope["__init__"]
-    written.__qualname__ = f"{cls.__name__}.__init__"
-    setattr(cls, "__init__", written)  # noqa: B010 - mypy forbids the plain assignment
+    made.__init__ = scope["__init__"]
+    made.__init__.__qualname__ = f"{cls.__name__}.__init__"
     return cls

@@ -68,11 +68,6 @@ class ArrayNetwork:
     def _with_bias(self, x: FloatArray) -> FloatArray:
         if not self.bias:
             return x
-        if x.ndim == 1:
-            single = np.empty(x.size + 1)
-            single[:-1] = x
-            single[-1] = 1.0
-            return single
         out = np.empty((*x.shape[:-1], x.shape[-1] + 1))
         out[..., :-1] = x
         out[..., -1] = 1.0

@@ -70,7 +70,13 @@ def target_counts(curve: ResponseCurve, method: Method, u: FloatArray) -> NDArra
 
 def shares(array: SynapseArray) -> tuple[FloatArray, FloatArray]:
     """Return (u_plus, u_minus), read now, as shares of the conductance window."""
-    plus, minus = array.read_pairs()
+    return as_shares(array, *array.read_pairs())
+
+
+def as_shares(
+    array: SynapseArray, plus: FloatArray, minus: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return conductances in siemens as shares of the array's conductance window."""
     low, window = array.op.g_min_siemens, array.window_siemens
     plus, minus = plus - low, minus - low
     plus /= window

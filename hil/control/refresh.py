@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from hil.control.array import SynapseArray
 from hil.control.preparation import (
+    as_shares,
     group_by_array,
     pair_targets,
     raise_counts,
@@ -218,10 +219,8 @@ class Refresh:
             return layer.program_some(due, *counts, phase=Phase.REFRESH)
         pulses, aim = 0, target[due]
         read = layer.reader_of(due)
-        low, window = layer.op.g_min_siemens, layer.window_siemens
         for number in range(self.passes):
-            plus, minus = ((g - low) / window for g in read())
-            counts = self._missing(curve, aim, (plus, minus), number)
+            counts = self._missing(curve, aim, as_shares(layer, *read()), number)
             if not (counts[0].any() or counts[1].any()):
                 break
             pulses += layer.program_some(due, *counts, phase=Phase.REFRESH)
@@ -296,9 +295,7 @@ def _drive_columns(
 def _column_shares(
     layer: ExchangingArray, outputs: NDArray[np.int64]
 ) -> tuple[FloatArray, FloatArray]:
-    low, window = layer.op.g_min_siemens, layer.window_siemens
-    plus, minus = layer.read_columns(outputs)
-    return (plus - low) / window, (minus - low) / window
+    return as_shares(layer, *layer.read_columns(outputs))
 
 
 def _whole_blocks(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hil._kernels import largest_of
+
 
 @njit(cache=True, nogil=True)
 def magnitudes(x: Any, delta: Any, dead_zone: float, larger: Any, smaller: Any, size: Any) -> bool:
@@ -29,21 +31,7 @@ def magnitudes(x: Any, delta: Any, dead_zone: float, larger: Any, smaller: Any, 
 @njit(cache=True, nogil=True)
 def largest(x: Any, size: Any) -> tuple[float, float]:
     """Return the largest of either, 0 for none."""
-    return _largest(x), _largest(size)
-
-
-@njit(cache=True, nogil=True)
-def _largest(x: Any) -> float:
-    a = b = c = d = 0.0  # four at a time: one comparison need not wait for the other
-    n = x.size - x.size % 4
-    for i in range(0, n, 4):
-        a = x[i] if x[i] > a else a
-        b = x[i + 1] if x[i + 1] > b else b
-        c = x[i + 2] if x[i + 2] > c else c
-        d = x[i + 3] if x[i + 3] > d else d
-    for i in range(n, x.size):
-        a = x[i] if x[i] > a else a
-    return max(max(a, b), max(c, d))
+    return largest_of(x), largest_of(size)
 
 
 @njit(cache=True, nogil=True)

@@ -105,8 +105,7 @@ class CoincidenceUpdate:
             if not n_used:
                 return None
             on, n_slots = on[used], n_used
-        known = self._templates.get((polarity, n_slots))
-        return (known or self.template(polarity, n_slots)).fill_bits(on)
+        return self.template(polarity, n_slots).fill_bits(on)
 
 
 def program_counts(

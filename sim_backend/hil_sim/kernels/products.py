@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hil._kernels import largest_of
 from hil_sim.kernels.groups import DRIVE
 from hil_sim.kernels.law import phi, tau_of
 from hil_sim.kernels.philox import BATCH, READ_NOISE, draw_normals
@@ -69,20 +70,6 @@ def survey_products(
     return highest
 
 
-@njit(cache=True)
-def _longest(width_s: Any) -> float:
-    a = b = c = d = 0.0  # four at a time: one comparison need not wait for the other
-    n = width_s.size - width_s.size % 4
-    for k in range(0, n, 4):
-        a = width_s[k] if width_s[k] > a else a
-        b = width_s[k + 1] if width_s[k + 1] > b else b
-        c = width_s[k + 2] if width_s[k + 2] > c else c
-        d = width_s[k + 3] if width_s[k + 3] > d else d
-    for k in range(n, width_s.size):
-        a = width_s[k] if width_s[k] > a else a
-    return max(max(a, b), max(c, d))
-
-
 @njit(cache=True, nogil=True)
 def run_products(
     by_rows: bool, driving: Any, volts: Any, width_s: Any, rise_s: Any, fall_s: Any, gap_s: Any,
@@ -104,7 +91,7 @@ def run_products(
     n, n_cols = chosen.size, g.shape[1]
     at = 0
     for s in range(width_s.shape[0]):
-        step_s = _longest(width_s[s])
+        step_s = largest_of(width_s[s])
         count = 0
         for q in range(driving.size):  # without branches: which lines are on is not to be guessed
             active[count] = q
