@@ -20,7 +20,7 @@ from hil.errors import ConfigError
 from hil.geometry import ArrayGeometry
 from hil.measurement import MeasurementBlock, Status
 from hil.program import READING_PHASES, Phase, PulseBlock, by_phase
-from hil.template import BlockTemplate
+from hil.read_counts import ReadCounts
 
 #: Tables that add up, per device and per line, and their types.
 _PER_DEVICE: Final = {
@@ -34,11 +34,6 @@ _UNUSABLE: Final = np.uint32(
     Status.OVERFLOW | Status.UNPARSABLE | Status.TIMEOUT | Status.COUNT_UNKNOWN
     | Status.SUSPECT_LINK
 )  # fmt: skip
-
-
-def widths_2d(block: PulseBlock) -> NDArray[np.float64]:
-    """Return widths as (n_steps, 1) or (n_steps, n_lines), in seconds."""
-    return block.width_s if block.width_s.ndim == 2 else block.width_s[:, None]
 
 
 class Ledger:
@@ -97,18 +92,21 @@ class Ledger:
         self._erase_lines = geometry.erase_lines
         self._col_of_line = np.full(geometry.n_lines, -1, dtype=np.int64)
         self._col_of_line[read.minus] = np.arange(cols)
+        self._reads = ReadCounts(
+            self._read_lines, (self.row_reads, self.row_v2s, self.col_reads, self.col_v2s)
+        )
         self._kernels: Any = None
 
     def add(self, block: PulseBlock) -> int:
         """Add an executed block; return the number of pulses on selected devices."""
         if block.phase in READING_PHASES:
-            self._add_reads(block)
+            self._reads.add(block)
             return 0
         if block.phase is Phase.IDLE or not block.n_steps:
             return 0
         block, reads = by_phase(block)
         if reads is not None:
-            self._add_reads(reads)
+            self._reads.add(reads)
         if block.phase is Phase.ERASE and self._erase_lines is not None:
             return self._add_erase(block)
         alike = self._alike_of(block)
@@ -121,7 +119,7 @@ class Ledger:
             )  # fmt: skip
         else:
             pulses = self._loaded().count_pulses(
-                block.state, block.level_v, widths_2d(block), block.selected, block.repeat, plus,
+                block.state, block.level_v, block.widths_2d, block.selected, block.repeat, plus,
                 minus, block.phase is Phase.ERASE, *self._pulsed.values(), self.row_pulses,
                 self.col_pulses, self.row_v2s, self.col_v2s, self.row_s, self.col_s, *self._scratch,
             )  # fmt: skip
@@ -193,80 +191,11 @@ class Ledger:
         """(n_rows, n_cols) seconds for which a device's two lines were driven, added up."""
         return self._total("selected_lines_s")
 
-    def _add_reads(self, block: PulseBlock) -> None:
-        template = block.template
-        if template is not None and template.differs_in_widths(block):
-            sides = self._driven_sides(template)
-            if sides is not None:
-                count = self._kernels.count_driven_reads
-                for side in sides:
-                    count(block.level_v, block.width_s, block.repeat, *side)
-                return
-        known = self._known_reads(block)
-        if known is None:
-            self._count_reads(block, *self._read_tables)
-            return
-        for table, more in zip(self._read_tables, known, strict=True):
-            table += more
-
-    @property
-    def _read_tables(self) -> tuple[NDArray[Any], ...]:
-        return self.row_reads, self.row_v2s, self.col_reads, self.col_v2s
-
-    def _count_reads(
-        self, block: PulseBlock, row_reads: Any, row_v2s: Any, col_reads: Any, col_v2s: Any
-    ) -> None:
-        self._loaded().count_all_reads(
-            block.state, block.level_v, widths_2d(block), block.repeat, *self._read_lines,
-            row_reads, row_v2s, col_reads, col_v2s,
-        )  # fmt: skip
-
-    def _driven_sides(self, template: BlockTemplate) -> tuple[tuple[NDArray[Any], ...], ...] | None:
-        """Return what counts reads of a template's own levels, one entry for each side it drives.
-
-        None where its steps drive different lines.
-        """
-        key = self, "driven"
-        known: tuple[tuple[NDArray[Any], ...], ...] | None
-        if key in template.plans:
-            known = template.plans[key]
-            return known
-        base, sides = template.block, []
-        for lines, reads, v2s in zip(
-            self._read_lines, self._read_tables[::2], self._read_tables[1::2], strict=True
-        ):
-            places = self._loaded().driven_lines(base.state, base.level_v, lines)
-            sides.append((places, lines, reads, v2s))
-        alike = all(side[0].min(initial=0) >= 0 for side in sides)
-        known = tuple(side for side in sides if side[0].size) if alike else None
-        template.plans[key] = known
-        return known
-
-    def _known_reads(self, block: PulseBlock) -> tuple[NDArray[Any], ...] | None:
-        """Return what a block of its template's own levels adds, found once; None for another.
-
-        None, too, where a line is read in several steps: stress is added up in order.
-        """
-        template = block.template
-        if template is None or not template.is_own(block):
-            return None
-        known: tuple[NDArray[Any], ...] | None
-        if self in template.plans:
-            known = template.plans[self]
-            return known
-        known = tuple(np.zeros_like(table) for table in self._read_tables)
-        self._count_reads(block, *known)
-        most = int(block.repeat.min(initial=1))
-        if known[0].max(initial=0) > most or known[2].max(initial=0) > most:
-            known = None
-        template.plans[self] = known
-        return known
-
     def _add_erase(self, block: PulseBlock) -> int:
         erase = self._erase_lines
         if erase is None:
             return 0
-        state, level, width = block.state, block.level_v, widths_2d(block)
+        state, level, width = block.state, block.level_v, block.widths_2d
         driven = np.where(state == 2, level, 0.0)
         v = driven[:, erase.plus] - driven[:, erase.minus]  # per row: both terminals run along rows
         hit = (v != 0.0) & block.selected[:, erase.plus]

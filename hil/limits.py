@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hil.capabilities import Capabilities, Range
 from hil.errors import EnduranceError, LimitError, SafetyTrip
 from hil.geometry import ArrayGeometry, PortLines
-from hil.ledger import Ledger, widths_2d
+from hil.ledger import Ledger
 from hil.measurement import MeasurementBlock, Status
 from hil.program import READING_PHASES, Phase, PulseBlock
 
@@ -135,7 +135,7 @@ class LimitChecker:
                 "duration of one block", block.duration_s, caps.max_block_s, "s", block=index
             )
         code, step, line, value, limit = self._kernels.check_lines(
-            block.state, lo_v, hi_v, widths_2d(block), block.rise_s, block.fall_s,
+            block.state, lo_v, hi_v, block.widths_2d, block.rise_s, block.fall_s,
             block.compliance_a, block.repeat, self._lo, self._hi, limits.slew_v_per_s,
             max(limits.width_s.min, caps.width_s.min), min(limits.width_s.max, caps.width_s.max),
             limits.width_s.resolution, limits.compliance_a, limits.energy_joule,

@@ -186,6 +186,11 @@ class PulseBlock:
         return n_lines
 
     @property
+    def widths_2d(self) -> FloatArray:
+        """Widths as (n_steps, 1) or (n_steps, n_lines), in seconds."""
+        return self.width_s if self.width_s.ndim == 2 else self.width_s[:, None]
+
+    @property
     def step_width_s(self) -> FloatArray:
         """(n_steps,) longest width of each step, over which currents are averaged, in seconds."""
         if self.width_s.ndim == 1:

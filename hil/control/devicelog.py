@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from hil.errors import StoreError
 from hil.geometry import ArrayGeometry
-from hil.ledger import widths_2d
 from hil.measurement import Status
 from hil.operating import OperatingPoint
 from hil.program import READING_PHASES, Phase, PulseBlock
@@ -236,7 +235,7 @@ def _steps_of(blocks: Sequence[PulseBlock]) -> tuple[tuple[NDArray[Any], ...], N
     firsts = np.zeros(len(blocks) + 1, dtype=np.int64)
     np.cumsum([block.n_steps for block in blocks], out=firsts[1:])
     n_lines = blocks[0].n_lines if blocks else 0
-    widths = [widths_2d(block) for block in blocks]
+    widths = [block.widths_2d for block in blocks]
     if len({width.shape[1] for width in widths}) > 1:
         widths = [np.broadcast_to(width, (len(width), n_lines)) for width in widths]
     real, flag = np.dtype(np.float64), np.dtype(np.bool_)

@@ -9,7 +9,6 @@ import numpy as np
 
 from hil.errors import GeometryError
 from hil.geometry import ArrayGeometry
-from hil.ledger import widths_2d
 from hil.program import READING_PHASES, FloatArray, LineState, Phase, PulseBlock
 
 Selection = Literal["selected", "half-selected", "unselected", "floating", "gate closed", "read"]
@@ -57,7 +56,7 @@ def port_of(geometry: ArrayGeometry, phase: Phase, cell: tuple[int, int]) -> tup
 def seen(geometry: ArrayGeometry, block: PulseBlock, step: int, cell: tuple[int, int]) -> Seen:
     """Return what device ``cell`` sees in ``step``; a floating line leaves its voltage NaN."""
     name, plus, minus = port_of(geometry, block.phase, cell)
-    widths = widths_2d(block)[step]
+    widths = block.widths_2d[step]
     states = block.state[step]
 
     def level(line: int) -> tuple[float, float]:

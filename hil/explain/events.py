@@ -12,7 +12,6 @@ from hil.explain.device import Seen, check_cell, seen, start_times_s
 from hil.explain.event import Event
 from hil.explain.folding import folded
 from hil.geometry import ArrayGeometry
-from hil.ledger import widths_2d
 from hil.program import READING_PHASES, LineState, Phase, PulseBlock, by_phase
 
 _MAX_KNOWN = 4096  # different steps whose description is kept
@@ -60,7 +59,7 @@ def _unfolded(
     known: dict[tuple[object, ...], Event | None] = {}  # equal steps are described once
     for number, driven in enumerate(blocks):
         starts = start_times_s(driven)
-        widths, periods = widths_2d(driven), driven.period_s
+        widths, periods = driven.widths_2d, driven.period_s
         compliance = driven.compliance_a.tobytes()
         writes, reads = by_phase(driven)
         for step in range(driven.n_steps):
@@ -105,7 +104,7 @@ def _event(
     cell: tuple[int, int] | None,
 ) -> Event:
     state, level = block.state[step], block.level_v[step]
-    widths = widths_2d(block)[step]
+    widths = block.widths_2d[step]
     width = np.broadcast_to(widths, (block.n_lines,))
     shown = np.ones(block.n_lines, dtype=np.bool_)
     if cell is not None:
@@ -137,7 +136,7 @@ def _signature(
     columns = np.stack(
         [
             block.state[step], block.level_v[step],
-            np.broadcast_to(widths_2d(block)[step], (n_lines,)), block.sense[step],
+            np.broadcast_to(block.widths_2d[step], (n_lines,)), block.sense[step],
             block.selected[step], np.broadcast_to(block.compliance_a, (n_lines,)),
         ]
     )  # fmt: skip

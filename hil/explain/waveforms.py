@@ -9,7 +9,6 @@ import numpy as np
 
 from hil.errors import ProtocolError
 from hil.geometry import ArrayGeometry
-from hil.ledger import widths_2d
 from hil.program import FloatArray, LineState, Phase, PulseBlock, by_phase
 
 #: Steps whose durations differ by more than this are not drawn to scale.
@@ -42,7 +41,7 @@ class Pulse:
         Edges are centred so that the full width at half maximum is the width of the line.
         """
         block, s = self.block, self.step
-        widths = widths_2d(block)[s]
+        widths = block.widths_2d[s]
         width = float(widths[line] if widths.size > 1 else widths[0])
         level = float(block.level_v[s, line])
         if block.state[s, line] != LineState.DRIVE or level == 0.0 or width == 0.0:
@@ -55,7 +54,7 @@ class Pulse:
     def on_x(self, line: int | None = None) -> tuple[float, float]:
         """Return the display span in which the step (or the line) is driven."""
         block, s = self.block, self.step
-        widths = widths_2d(block)[s]
+        widths = block.widths_2d[s]
         width = float(widths.max() if line is None or widths.size == 1 else widths[line])
         start = self.x + float(block.rise_s[s]) / 2 * self.scale
         return start, start + width * self.scale

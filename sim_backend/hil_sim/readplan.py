@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hil.ledger import widths_2d
 from hil.measurement import MeasurementBlock, Status, reading_index
 from hil.program import PulseBlock, frozen
 from hil_sim.kernels import philox, products, rowreads
@@ -66,7 +65,7 @@ def plan_reads(array: SimArray, block: PulseBlock) -> ReadPlan | None:
     volts, overhead_s = np.zeros(n_steps), array.step_overhead_s
     cols = np.flatnonzero(block.sense[0, array.col_lines])
     highest_v = rowreads.survey(
-        block.state, block.level_v, widths_2d(block), block.rise_s, block.fall_s, block.gap_s,
+        block.state, block.level_v, block.widths_2d, block.rise_s, block.fall_s, block.gap_s,
         overhead_s, block.repeat, block.sense, block.compliance_a, array.rows, array.col_lines,
         array.population.law, np.zeros(n_lines), np.zeros(n_lines), row_of_step, volts, period_ns,
     )  # fmt: skip

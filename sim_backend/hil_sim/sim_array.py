@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from hil.errors import ConfigError, GeometryError
 from hil.geometry import ArrayGeometry
-from hil.ledger import widths_2d
 from hil.measurement import COLUMNS, MeasurementBlock
 from hil.program import LineState, Phase, PulseBlock
 from hil_sim.dense import DenseStep
@@ -287,7 +286,7 @@ class SimArray:
         self, block: PulseBlock, step: int, last: int, pulses: range, at: int, out: Any
     ) -> int:
         """Drive the given repeats of steps up to ``last``; return the next free reading row."""
-        p, width = self.population, widths_2d(block)
+        p, width = self.population, block.widths_2d
         while step < last:
             if self.readout.lines_are_nodes:
                 step, self.clock_ns, at = steps.run_steps(
