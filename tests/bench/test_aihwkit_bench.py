@@ -6,6 +6,7 @@ compared. ``HIL_MNIST`` names the folder with MNIST's files.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from hil.operating import OperatingPoint
 from hil.phases.writing import CoincidenceUpdate
 
 WHY = "aihwkit is not installed; docs/performance.md says how to build it"
-SETTLED, TIMED, UPDATES = 300, 2000, 50
+SETTLED, TIMED, UPDATES, ROUNDS = 300, 2000, 200, 5
 
 
 @pytest.fixture
@@ -83,6 +84,11 @@ def test_an_epoch_beside_aihwkit(torch, mnist, tmp_path, show):
     )
 
 
+def update_s(update: Callable[[], Any]) -> float:
+    """Return the CPU time of one of ``UPDATES`` updates in seconds."""
+    return cpu_s(lambda: [update() for _ in range(UPDATES)])[0] / UPDATES
+
+
 def test_the_update_of_784_by_200_devices_beside_aihwkit(torch, show):
     from aihwkit.nn import AnalogLinear
 
@@ -93,7 +99,6 @@ def test_the_update_of_784_by_200_devices_beside_aihwkit(torch, show):
     before = tile.get_weights()[0].clone()
     tile.update(x, d)
     assert (tile.get_weights()[0] != before).float().mean() > 0.99
-    theirs_s = cpu_s(lambda: [tile.update(x, d) for _ in range(UPDATES)])[0] / UPDATES
     geometry, rows = ArrayGeometry(784, 200), np.arange(784)
     op = OperatingPoint(potentiate_v=2.0, write_s=1e-6, gap_s=1e-6)
     update = CoincidenceUpdate(geometry, op, rows)
@@ -104,7 +109,9 @@ def test_the_update_of_784_by_200_devices_beside_aihwkit(torch, show):
     block = update.block(1, every[0], every[1])
     with SimBackend(geometry, "nonlinear", seed=1) as backend:
         backend.run_block(block)
-        ours_s = cpu_s(lambda: [backend.run_block(block) for _ in range(UPDATES)])[0] / UPDATES
+        updates = (lambda: backend.run_block(block), lambda: tile.update(x, d))
+        rounds = [[update_s(update) for update in updates] for _ in range(ROUNDS)]
+    ours_s, theirs_s = np.min(rounds, axis=0)  # the least: others on the machine only add
     n = 784 * 200
     show(
         f"784 x 200 update, one pulse per device: {n / ours_s / 1e6:.0f} M/s through limits, "
