@@ -24,7 +24,9 @@ SETTLED, TIMED, UPDATES, ROUNDS = 300, 2000, 200, 5
 
 
 @pytest.fixture
-def torch() -> Any:
+def torch(monkeypatch) -> Any:
+    # Before OpenMP is loaded: its idle threads spin, which would count as CPU time of aihwkit.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     pytest.importorskip("aihwkit", reason=WHY)
     module = pytest.importorskip("torch", reason=WHY)
     module.set_num_threads(1)
