@@ -20,7 +20,7 @@ from hil.errors import ConfigError
 from hil.geometry import ArrayGeometry
 from hil.measurement import MeasurementBlock, Status
 from hil.program import READING_PHASES, Phase, PulseBlock, by_phase
-from hil.read_counts import ReadCounts
+from hil.read_counts import ReadCounts, ledger_kernels
 
 #: Tables that add up, per device and per line, and their types.
 _PER_DEVICE: Final = {
@@ -95,7 +95,6 @@ class Ledger:
         self._reads = ReadCounts(
             self._read_lines, (self.row_reads, self.row_v2s, self.col_reads, self.col_v2s)
         )
-        self._kernels: Any = None
 
     def add(self, block: PulseBlock) -> int:
         """Add an executed block; return the number of pulses on selected devices."""
@@ -112,13 +111,13 @@ class Ledger:
         alike = self._alike_of(block)
         plus, minus = self._write_lines
         if alike is not None:
-            pulses = self._loaded().count_crossings(
+            pulses = ledger_kernels().count_crossings(
                 block.selected, plus, minus, alike.row, alike.col, self._alike_counts[alike.at],
                 self._alike_rows[alike.at], self.row_pulses, self.col_pulses, self.row_v2s,
                 self.col_v2s, self.row_s, self.col_s, *self._scratch,
             )  # fmt: skip
         else:
-            pulses = self._loaded().count_pulses(
+            pulses = ledger_kernels().count_pulses(
                 block.state, block.level_v, block.widths_2d, block.selected, block.repeat, plus,
                 minus, block.phase is Phase.ERASE, *self._pulsed.values(), self.row_pulses,
                 self.col_pulses, self.row_v2s, self.col_v2s, self.row_s, self.col_s, *self._scratch,
@@ -218,7 +217,7 @@ class Ledger:
         that are NaN or marked as wrong are passed over.
         """
         self._spread_rows()
-        self._loaded().note_conductances(
+        ledger_kernels().note_conductances(
             self._rows_alone(block, read_v), readings.step, readings.line, readings.current_a,
             readings.status, _UNUSABLE, self._col_of_line, read_v, self._pulsed["selected_v2s"],
             self._alike_counts, self._alike_v2s, self.row_v2s, self.col_v2s, self.g_last_siemens,
@@ -231,19 +230,12 @@ class Ledger:
         if template is not None and own and key in template.plans:
             known: NDArray[np.int64] = template.plans[key]
             return known
-        rows: NDArray[np.int64] = self._loaded().rows_alone(
+        rows: NDArray[np.int64] = ledger_kernels().rows_alone(
             block.state, block.level_v, self._read_lines[0], read_v
         )
         if template is not None and own:
             template.plans[key] = rows
         return rows
-
-    def _loaded(self) -> Any:
-        if self._kernels is None:
-            from hil import _ledger_kernels
-
-            self._kernels = _ledger_kernels
-        return self._kernels
 
     def carry(self, pulses: NDArray[np.int64]) -> None:
         """Count (n_rows, n_cols) pulses that the devices received before towards their budget."""

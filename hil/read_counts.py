@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,14 @@ from hil.program import PulseBlock
 from hil.template import BlockTemplate
 
 Tables = tuple[NDArray[np.uint32], NDArray[np.float64], NDArray[np.uint32], NDArray[np.float64]]
+
+
+@cache
+def ledger_kernels() -> Any:
+    """Return the compiled loops of the ledger, loaded by the first block."""
+    from hil import _ledger_kernels
+
+    return _ledger_kernels
 
 
 class ReadCounts:
@@ -23,7 +32,6 @@ class ReadCounts:
 
     def __init__(self, lines: tuple[NDArray[np.int64], NDArray[np.int64]], tables: Tables) -> None:
         self._lines, self._tables = lines, tables
-        self._kernels: Any = None
 
     def add(self, block: PulseBlock) -> None:
         """Add an executed block of reads."""
@@ -31,7 +39,7 @@ class ReadCounts:
         if template is not None and template.differs_in_widths(block):
             sides = self._driven_sides(template)
             if sides is not None:
-                count = self._kernels.count_driven_reads
+                count = ledger_kernels().count_driven_reads
                 for side in sides:
                     count(block.level_v, block.width_s, block.repeat, *side)
                 return
@@ -45,7 +53,7 @@ class ReadCounts:
     def _count(
         self, block: PulseBlock, row_reads: Any, row_v2s: Any, col_reads: Any, col_v2s: Any
     ) -> None:
-        self._loaded().count_all_reads(
+        ledger_kernels().count_all_reads(
             block.state, block.level_v, block.widths_2d, block.repeat, *self._lines,
             row_reads, row_v2s, col_reads, col_v2s,
         )  # fmt: skip
@@ -64,7 +72,7 @@ class ReadCounts:
         for lines, reads, v2s in zip(
             self._lines, self._tables[::2], self._tables[1::2], strict=True
         ):
-            places = self._loaded().driven_lines(base.state, base.level_v, lines)
+            places = ledger_kernels().driven_lines(base.state, base.level_v, lines)
             sides.append((places, lines, reads, v2s))
         alike = all(side[0].min(initial=0) >= 0 for side in sides)
         known = tuple(side for side in sides if side[0].size) if alike else None
@@ -90,10 +98,3 @@ class ReadCounts:
             known = None
         template.plans[self] = known
         return known
-
-    def _loaded(self) -> Any:
-        if self._kernels is None:
-            from hil import _ledger_kernels
-
-            self._kernels = _ledger_kernels
-        return self._kernels
