@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hil.program import LineState, PulseBlock
 from hil_sim.kernels import crossings
 from hil_sim.kernels import law as lw
-from hil_sim.kernels.noise import new_noise
+from hil_sim.kernels.noise import new_noise, places_of_rows
 from hil_sim.kernels.steps import pulse_period_ns
 from hil_sim.kernels.writes import may_write
 
@@ -33,6 +33,7 @@ class UpdatePlan:
         table: what a pulse does to each device, None where none does anything.
         all_pulsed: every device of the table is pulsed.
         one_range: all its devices have the same range.
+        places: of the devices of as many rows as are drawn for at once.
         noise: scratch of the kernel.
     """
 
@@ -44,6 +45,7 @@ class UpdatePlan:
     table: tuple[NDArray[Any], ...] | None
     all_pulsed: bool
     one_range: bool
+    places: NDArray[np.uint32]
     noise: tuple[Any, ...]
 
     def run(self, array: SimArray, block: PulseBlock) -> None:
@@ -52,7 +54,7 @@ class UpdatePlan:
             crossings.pulse_crossings(
                 block.selected, array.read_rows, array.col_lines, self.up, self.table,
                 self.all_pulsed, self.one_range, array.population.law, array.g, array.ordinal,
-                array.key, array.work[1], self.noise,
+                array.key, self.places, array.work[1], self.noise,
             )  # fmt: skip
         array.clock_ns += self.period_ns * block.n_steps
 
@@ -115,5 +117,5 @@ def plan_updates(array: SimArray, template: BlockTemplate) -> UpdatePlan | None:
     return UpdatePlan(
         max(voltage * polarity for voltage, _ in seen), array.version, array.step_overhead_s,
         int(period_ns), v > 0.0, table, all_pulsed,
-        one_range, new_noise(),
+        one_range, places_of_rows(array.g.shape[1]), new_noise(),
     )  # fmt: skip

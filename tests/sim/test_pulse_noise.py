@@ -22,7 +22,7 @@ def vector(text: str) -> list[np.uint64]:
     ],
 )
 def test_philox2x32_7_gives_the_published_random123_vectors(counter_and_key, expected):
-    words = noise.philox2x32(*vector(counter_and_key))
+    words = noise.philox2x32(*vector(counter_and_key), noise.MULTIPLIER)
     assert [f"{int(w) & 0xFFFFFFFF:08x}" for w in words] == expected.split()
 
 
@@ -36,7 +36,7 @@ def of_words(high, low, z):
 def one_by_one(key, rows, cols, ordinals, z):
     for n in range(z.size):
         counter, own_key = noise.device_words(key, rows[n], cols[n])
-        w0, w1 = noise.philox2x32(counter, np.uint64(ordinals[n]), own_key)
+        w0, w1 = noise.philox2x32(counter, np.uint64(ordinals[n]), own_key, noise.MULTIPLIER)
         z[n] = noise.deviate(np.uint32(w0), np.int32(np.uint32(w1)))
 
 
@@ -154,7 +154,7 @@ def test_bits_of_neighbouring_counters_differ_by_half():
 def words_of(counters, key):
     out = np.empty((counters.shape[0], 2), np.uint32)
     for n in range(counters.shape[0]):
-        w0, w1 = noise.philox2x32(counters[n, 0], counters[n, 1], key)
+        w0, w1 = noise.philox2x32(counters[n, 0], counters[n, 1], key, noise.MULTIPLIER)
         out[n, 0], out[n, 1] = np.uint32(w0), np.uint32(w1)
     return out
 

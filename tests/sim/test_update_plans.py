@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from hil_sim.backend import SimBackend
+from hil_sim.kernels.noise import PULSES
 from hil_sim.models.device import load_device
 from hil_sim.updateplan import UpdatePlan
 
@@ -49,6 +50,35 @@ def test_whole_rows_are_pulsed_as_their_devices_one_by_one_would_be():
                 other.run_block(dataclasses.replace(block, template=None, switched=False))
             assert np.array_equal(one.array.g, other.array.g)
         assert np.array_equal(one.array.ordinal, other.array.ordinal)
+
+
+@pytest.mark.parametrize("shape", [(100, 130), (3, PULSES + 7)])
+@pytest.mark.parametrize("range_d2d", [0.0, 0.1])
+def test_batch_after_batch_is_pulsed_as_one_by_one_from_either_end(shape, range_d2d):
+    geometry, rows = ArrayGeometry(*shape), np.arange(shape[0])
+    device = load_device("nonlinear")
+    variation = device.variation.model_copy(update={"g_max_d2d": range_d2d})
+    varied = device.model_copy(update={"variation": variation})
+    update = CoincidenceUpdate(geometry, operating_point(), rows)
+    every = (
+        np.ones((1, shape[0]), np.bool_),
+        (np.ones((1, shape[1]), np.bool_), update.col_lines(np.arange(shape[1]))),
+    )
+    assert geometry.n_rows * geometry.n_cols > 2 * PULSES
+    blocks = [update.block(polarity, *every) for polarity in (1, 1, -1)]
+    with (
+        SimBackend(geometry, varied, seed=5, g0=5e-5) as one,
+        SimBackend(geometry, varied, seed=5, g0=5e-5) as other,
+    ):
+        before = one.array.g.copy()
+        for block in blocks:
+            assert block is not None
+            one.run_block(block)
+            other.run_block(dataclasses.replace(block, template=None, switched=False))
+            assert (one.array.g != before).all()
+            assert np.array_equal(one.array.g, other.array.g)
+            before = one.array.g.copy()
+        assert (one.array.ordinal == 3).all()
 
 
 @pytest.mark.parametrize("inhibit", ["v/2", "v/3"])

@@ -32,7 +32,6 @@ from hil_sim.kernels.noise import (
     draw_listed,
     draw_rows,
     list_device,
-    places_of_rows,
 )
 from hil_sim.kernels.pulse import affine_step, bounded
 
@@ -72,13 +71,14 @@ def pulse_table(v: float, tau: float, up: bool, laws: Any, params: Any, table: A
 @njit(cache=True, nogil=True)
 def pulse_crossings(
     selected: Any, row_lines: Any, col_lines: Any, up: bool, table: Any, all_pulsed: bool,
-    one_range: bool, laws: Any, g: Any, ordinal: Any, key: Any, ints: Any, noise: Any,
+    one_range: bool, laws: Any, g: Any, ordinal: Any, key: Any, places: Any, ints: Any,
+    noise: Any,
 ) -> None:  # fmt: skip
     """Pulse every device whose row and column are selected, step after step.
 
     ``all_pulsed``: the pulse is strong enough for every device of ``table``, ``one_range``: they
-    all have the same range. ``ints`` and ``noise`` are scratch, of ``steps.workspace`` and
-    ``noise.new_noise``.
+    all have the same range. ``places`` are ``noise.places_of_rows``; ``ints`` and ``noise`` are
+    scratch, of ``steps.workspace`` and ``noise.new_noise``.
     """
     law = laws[0]
     n_cols = g.shape[1]
@@ -89,8 +89,9 @@ def pulse_crossings(
     spread = law.step_c2c if law.noisy else 0.0
     at, z = noise[AT], noise[Z]
     # Batches of whole rows where they are short: each row has counters of its own.
-    most = max(PULSES // n_cols, 1) * n_cols if n_cols <= PULSES else PULSES
-    rows, cols, places = ints[1], ints[2], np.empty(0, np.uint32)
+    by_rows = places.size > 0
+    most = places.size if by_rows else PULSES
+    rows, cols = ints[1], ints[2]
     if not law.noisy:
         z[:] = 0.0
     for s in range(selected.shape[0]):
@@ -102,28 +103,28 @@ def pulse_crossings(
             cols[n_on_cols] = j
             n_on_cols += selected[s, col_lines[j]]
         if all_pulsed and n_on_cols == n_cols:
-            if n_cols <= PULSES and not places.size:
-                places = np.empty(most, np.uint32)
-                places_of_rows(n_cols, places)
             first = 0
             while first < n_on_rows:
                 last = first + 1
                 while last < n_on_rows and rows[last] == rows[last - 1] + 1:
                     last += 1
-                stop = (rows[last - 1] + 1) * n_cols
-                for start in range(rows[first] * n_cols, stop, most):
-                    part = slice(start, min(start + most, stop))
-                    if law.noisy and n_cols <= PULSES:
-                        draw_rows(key, start // n_cols, n_cols, places, flat_ordinal[part], noise)
+                begin, stop = rows[first] * n_cols, (rows[last - 1] + 1) * n_cols
+                n_batches = (stop - begin + most - 1) // most
+                # Every other pulse from the end: what the last one left in the cache comes first.
+                backwards = flat_ordinal[begin] & np.uint32(1)
+                for n in range(n_batches):
+                    start = begin + (n_batches - 1 - n if backwards else n) * most
+                    end = min(start + most, stop)
+                    if law.noisy and by_rows:
+                        draw_rows(key, start, end, n_cols, places, flat_ordinal, noise)
                     elif law.noisy:
-                        draw_adjoining(key, start, n_cols, flat_ordinal[part], noise)
+                        draw_adjoining(key, start, n_cols, flat_ordinal[start:end], noise)
                     else:
-                        flat_ordinal[part] += np.uint32(1)
+                        flat_ordinal[start:end] += np.uint32(1)
                     if one_range:
-                        _pulse_alike(a[part], b[part], low[0], high[0], flat_g[part], up, spread, z)
+                        _pulse_alike(a, b, low[0], high[0], flat_g, start, end, up, spread, z)
                     else:
-                        _pulse_row(a[part], b[part], low[part], high[part], flat_g[part], up,
-                                   spread, z)  # fmt: skip
+                        _pulse_row(flat, flat_g, start, end, up, spread, z)
                 first = last
             continue
         count = 0
@@ -164,9 +165,11 @@ def _pulse(
 
 @njit(cache=True)
 def _pulse_row(
-    a: Any, b: Any, lows: Any, highs: Any, g: Any, up: bool, spread: float, z: Any
+    table: Any, every_g: Any, start: int, stop: int, up: bool, spread: float, z: Any
 ) -> None:
     """Pulse adjoining devices; the same numbers as :func:`_pulse`, without a list."""
+    a, b, g = table[T_A][start:stop], table[T_B][start:stop], every_g[start:stop]
+    lows, highs = table[T_MIN][start:stop], table[T_MAX][start:stop]
     for n in range(g.size):
         low, high, here = lows[n], highs[n], g[n]
         change = a[n] - b[n] * (here - low if up else high - here)
@@ -179,9 +182,11 @@ def _pulse_row(
 
 @njit(cache=True)
 def _pulse_alike(
-    a: Any, b: Any, low: float, high: float, g: Any, up: bool, spread: float, z: Any
-) -> None:
+    of_a: Any, of_b: Any, low: float, high: float, every_g: Any, start: int, stop: int, up: bool,
+    spread: float, z: Any,
+) -> None:  # fmt: skip
     """Pulse adjoining devices of one range; half the memory of :func:`_pulse_row`."""
+    a, b, g = of_a[start:stop], of_b[start:stop], every_g[start:stop]
     for n in range(g.size):
         here = g[n]
         change = a[n] - b[n] * (here - low if up else high - here)
