@@ -59,19 +59,20 @@ class PointFolder:
         return "open" if self.failure is None else "failed"
 
     def write(self, point: Point) -> None:
-        """Write the point's files; does nothing when they are there."""
+        """Write the point's files; its settings anew where the study sweeps other fields now."""
         marker = self.path / _POINT
+        content = to_json({
+            "id": point.id, "stage": point.stage, "settings": point.settings,
+            "tuned": point.tuned, "seed": point.seed,
+        }, indent=2)  # fmt: skip
         if marker.exists():
+            if marker.read_bytes() != content:
+                replace_file(marker, content)
             return
         self.path.mkdir(parents=True, exist_ok=True)
         for name, text in point.texts.items():
             (self.path / name).write_text(text, encoding="utf-8")
-        marker.write_bytes(
-            to_json({
-                "id": point.id, "stage": point.stage, "settings": point.settings,
-                "tuned": point.tuned, "seed": point.seed,
-            }, indent=2)
-        )  # fmt: skip
+        marker.write_bytes(content)
 
     def fail(self, error: str) -> None:
         """Note that the point failed."""

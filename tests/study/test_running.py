@@ -47,6 +47,16 @@ def test_every_point_is_an_ordinary_run_and_is_run_once(tmp_path):
     assert (third.ran, third.skipped) == (2, 4)
 
 
+def test_points_that_are_done_take_the_settings_of_a_study_that_sweeps_more_now(tmp_path):
+    file = write_study(tmp_path, 'seeds = [1]\n[set]\n"training.schedule.eta" = 0.05')
+    assert run(file).ran == 1
+    wider = write_study(tmp_path, 'seeds = [1]\n[grid]\n"training.schedule.eta" = [0.05, 0.15]')
+    outcome = run(wider)
+    assert (outcome.ran, outcome.skipped) == (1, 1)
+    found = [row.settings for row in rows(outcome.folder)]
+    assert found == [{"training.schedule.eta": 0.05}, {"training.schedule.eta": 0.15}]
+
+
 def test_result_depends_neither_on_workers_nor_on_order(tmp_path):
     file = write_study(tmp_path, TWO_RATES)
     many = run(file, workers=2).folder
