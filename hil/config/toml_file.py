@@ -98,7 +98,9 @@ def _known_fields(model: type[BaseModel], loc: Loc) -> list[str]:
                 return []
             current = inner[0]
     fields = getattr(current, "model_fields", None)
-    return [] if fields is None else [f.alias or name for name, f in fields.items()]
+    return (
+        [] if fields is None else [f.alias or name for name, f in fields.items() if not f.exclude]
+    )
 
 
 def _message(model: type[BaseModel], error: Any) -> str:
@@ -137,7 +139,12 @@ def validate(
             message = message[named.end() :]
         if rest:
             message += f" (and {len(rest)} more)"
-        shown = tuple(p for p in loc if not (isinstance(p, str) and p.startswith("function-")))
+        # Tags that pydantic puts in: of a validator, and of the key of a table.
+        shown = tuple(
+            p
+            for p in loc
+            if not (isinstance(p, str) and (p.startswith("function-") or p == "[key]"))
+        )
         raise error(
             message, path=path, line=line_of(lines, shown), field=field_name(shown)
         ) from exc

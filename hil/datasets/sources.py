@@ -12,17 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.datasets.dataset import Dataset, stratified_split
+from hil.datasets.files import MNIST, idx_file
 from hil.datasets.idx import read_idx
 from hil.errors import ConfigError
 
 if TYPE_CHECKING:
     from hil.config.training import Training
 
-#: part -> (images, labels) of MNIST; each may end in ``.gz`` and have ``.`` in place of ``-idx``.
-_MNIST = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 _NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -71,8 +67,8 @@ def load_mnist(folder: str | Path) -> Dataset:
     """
     folder = Path(folder)
     parts: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
-    for part, (images_name, labels_name) in _MNIST.items():
-        images_path, labels_path = _idx_file(folder, images_name), _idx_file(folder, labels_name)
+    for part, (images_name, labels_name) in MNIST.items():
+        images_path, labels_path = idx_file(folder, images_name), idx_file(folder, labels_name)
         images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
         if len(images) != len(labels):
             raise ConfigError(
@@ -81,15 +77,6 @@ def load_mnist(folder: str | Path) -> Dataset:
             )
         parts[part] = images / 255.0, labels
     return Dataset.checked("mnist", *parts["train"], *parts["test"], n_classes=10, copy=False)
-
-
-def _idx_file(folder: Path, name: str) -> Path:
-    candidates = [folder / n for n in (name, f"{name}.gz")]
-    candidates += [folder / n.replace("-idx", ".idx") for n in (name, f"{name}.gz")]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise ConfigError(f"has no file {name} or {name}.gz", path=folder, field="dataset.folder")
 
 
 def load_npz(
