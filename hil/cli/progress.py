@@ -9,13 +9,19 @@ from contextlib import contextmanager
 from typing import Protocol
 
 _PLAIN_EVERY_S = 10.0
+_RATE_S = 3600.0  # the rate is that of the last hour, since a run of a study may take minutes
 
 
 class Report(Protocol):
     """Says how far the work is."""
 
-    def __call__(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Show ``done`` of ``total`` (None: not known) with a short note."""
+    def __call__(
+        self, done: float, total: float | None = None, note: str = "", skipped: float = 0.0
+    ) -> None:
+        """Show ``done`` of ``total`` (None: not known) with a short note.
+
+        ``skipped`` of what is done took no time, since an earlier call did it.
+        """
 
 
 @contextmanager
@@ -28,10 +34,12 @@ def progress(what: str, check: Callable[[], None] | None = None) -> Iterator[Rep
     """
     with _bar(what) if sys.stderr.isatty() else _lines(what) as show:
 
-        def report(done: float, total: float | None = None, note: str = "") -> None:
+        def report(
+            done: float, total: float | None = None, note: str = "", skipped: float = 0.0
+        ) -> None:
             if check is not None:
                 check()
-            show(done, total, note)
+            show(done, total, note, skipped)
 
         yield report
 
@@ -45,10 +53,17 @@ def _bar(what: str) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(),
                TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("left"),
                TimeLeft(), TextColumn("{task.fields[note]}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, speed_estimate_period=_RATE_S
+    ) as bar:
         task = bar.add_task(what, total=None, note="")
 
-        def show(done: float, total: float | None = None, note: str = "") -> None:
+        def show(
+            done: float, total: float | None = None, note: str = "", skipped: float = 0.0
+        ) -> None:
+            if skipped:  # the bar is of what is done now: its rate gives the time left
+                note = f"(after {skipped:g} done before) {note}".rstrip()
+                done, total = done - skipped, None if total is None else total - skipped
             bar.update(task, completed=done, total=total, note=note)
 
         yield show
@@ -59,15 +74,16 @@ def _lines(what: str) -> Iterator[Report]:
     """Print a line at most every ten seconds, so that a log file stays readable."""
     begun = last = time.monotonic()
 
-    def show(done: float, total: float | None = None, note: str = "") -> None:
+    def show(done: float, total: float | None = None, note: str = "", skipped: float = 0.0) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last < _PLAIN_EVERY_S:
             return
         last = now
         left = ""
-        if total and done:
-            left = f" of {total:g}, {(now - begun) * (total - done) / done:.0f} s left"
+        if total and done > skipped:
+            left_s = (now - begun) * (total - done) / (done - skipped)
+            left = f" of {total:g}, {left_s:.0f} s left"
         print(f"{what}: {done:g}{left} {note}".rstrip(), file=sys.stderr, flush=True)
 
     yield show

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hil.config.quantities import Count, Index, Table
 from hil.config.toml_file import load_file
@@ -15,10 +17,27 @@ from hil.study.fields import fields_of
 #: Most points of one study; a larger one is a mistake in a grid.
 MAX_POINTS = 100_000
 
-_FIELD = r"(station|device|training|protocol)(\.[A-Za-z0-9_-]+)+"
+_FILES: Final = ("training", "station", "device", "protocol")
+_PATH: Final = re.compile(r"(\.[A-Za-z0-9_-]+)+")
+
+
+def _field_names(names: str) -> str:
+    """Return the text if it names fields; ValueError says which does not, and why."""
+    for name in fields_of(names):
+        file, dot, path = name.partition(".")
+        if file not in _FILES:
+            near = difflib.get_close_matches(file, _FILES, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{name!r} is of no file: a field begins with training, station, "
+                             f"device or protocol{hint}")  # fmt: skip
+        if not _PATH.fullmatch(dot + path):
+            raise ValueError(f"{name!r} is no field such as 'training.schedule.eta'")
+    return names
+
+
 #: A field as ``<file>.<path>``: ``device.potentiation.nu``, ``training.schedule.eta``,
 #: ``station.array.0.rows``; several that share their values have commas between them.
-FieldName = Annotated[str, Field(pattern=rf"^{_FIELD}(\s*,\s*{_FIELD})*$")]
+FieldName = Annotated[str, AfterValidator(_field_names)]
 Value = str | bool | int | float | list[Any] | dict[str, Any]
 Values = Annotated[tuple[Value, ...], Field(min_length=1)]
 CaseName = Annotated[str, Field(min_length=1, max_length=64)]
@@ -72,6 +91,13 @@ class Study(Table):
     case: tuple[CaseTable, ...] = ()
     tune: TuneTable | None = None
     path: Annotated[Path | None, Field(exclude=True)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_is_not_a_field(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not isinstance(values.get("path", Path()), Path):
+            raise ValueError("`path` is not a field of a study file")
+        return values
 
     @model_validator(mode="after")
     def _is_one_study(self) -> Study:

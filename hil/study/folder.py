@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +107,7 @@ class StudyFolder:
 
     @classmethod
     def create(cls, root: str | Path, study: Study) -> StudyFolder:
-        """Make the folder, or take the one that is there; its study file becomes this one.
+        """Make the folder, or take the one that is there.
 
         Raises:
             StoreError: it cannot be written.
@@ -116,11 +115,22 @@ class StudyFolder:
         path = Path(root) / study.name
         try:
             (path / "points").mkdir(parents=True, exist_ok=True)
-            if study.path is not None:
-                shutil.copyfile(study.path, path / "study.toml")
         except OSError as exc:
             raise StoreError(f"cannot write {path}: {exc.strerror or exc}") from exc
         return cls(path)
+
+    def keep(self, study: Study) -> None:
+        """Make the study's file that of the folder, which this process has locked.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        if study.path is None:
+            return
+        try:
+            replace_file(self.path / "study.toml", study.path.read_bytes())
+        except OSError as exc:
+            raise StoreError(f"cannot write {self.path}: {exc.strerror or exc}") from exc
 
     def point(self, name: str) -> PointFolder:
         """Return the folder of the point with id ``name``, which may not exist yet."""

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import tomli_w
 
@@ -18,14 +18,16 @@ from hil.config.toml_file import key_lines, line_of, parse_text, read_text
 from hil.config.training import load_training
 from hil.errors import ConfigError
 from hil.registry import PROTOCOLS, BackendFactory, backend_factory, load
+from hil.study.checks import TrainingChecks
 from hil.study.code import code_version
+from hil.study.contents import Contents
 from hil.study.fields import Files, fields_of, with_fields
 from hil.study.file import Grid, Study
+from hil.study.paths import is_file_name, make_absolute
+from hil.study.removal import can_hold, schema_of
 
 #: What a point is for: to choose a setting, or to count.
 TUNE, COUNT = "tune", "count"
-#: Fields of a training file that name files beside it.
-_PATHS: Final = (("dataset", "folder"), ("dataset", "file"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Point:
     """One run of a study.
 
     Attributes:
-        id: digest of the files, the seed and the code; the same for the same run everywhere.
+        id: digest of the files and of what they name (data files, the source of a user's rule), of
+            the seed and of the code.
         stage: :data:`TUNE` or :data:`COUNT`.
         settings: case and swept fields.
         tuned: fields that are tried out, or were chosen, by tuning.
@@ -89,24 +92,28 @@ class Planner:
 
     def __init__(self, study: Study) -> None:
         self.study = study
+        self._contents = Contents()
         path = study.beside(study.station)
         self._station: Station = load_station(path)
         self._factory: BackendFactory = backend_factory(
             "sim" if study.sim else self._station.backend
         )
-        files: Files = {"station": [parse_text(read_text(path), path)], "device": []}
+        station = {"station": [parse_text(read_text(path), path)]}
+        make_absolute(station, path.parent)
+        files: Files = {**station, "device": []}
         self._devices: list[str] = []
-        for table in self._station.array:
-            if table.device is not None and table.device not in self._devices:
-                self._devices.append(table.device)
-                files["device"].append(parse_text(self._device_text(table.device)))
+        for table in station["station"][0]["array"]:
+            device = table.get("device")
+            if device is not None and device not in self._devices:
+                self._devices.append(device)
+                files["device"].append(parse_text(self._device_text(device)))
         self._work = "protocol" if study.training is None else "training"
         files[self._work] = [self._work_file()]
         self._base = with_fields(files, study.set)
 
     def _device_text(self, device: str) -> str:
-        if device.endswith(".toml") or "/" in device or "\\" in device:
-            return read_text(self._station.beside(device))
+        if is_file_name(device):
+            return read_text(device)
         text = getattr(self._factory, "device_text", None)
         if text is None:
             raise ConfigError(
@@ -119,9 +126,7 @@ class Planner:
         if self.study.training is not None:
             path = self.study.beside(self.study.training)
             parsed = parse_text(read_text(path), path)
-            for table, name in _PATHS:
-                if isinstance(parsed.get(table), dict) and isinstance(parsed[table].get(name), str):
-                    parsed[table][name] = str((path.parent / parsed[table][name]).resolve())
+            make_absolute({"training": [parsed]}, path.parent)
             return parsed
         name = self.study.protocol or ""
         path = self.study.beside(name)
@@ -182,6 +187,8 @@ class Planner:
     ) -> Point:
         """Return one point."""
         files = with_fields(combination.files, {**tuned, **(extra or {})})
+        # Those of the files are absolute by now; what is left comes from the study file.
+        make_absolute(files, self.study.beside(""))
         for k, device in enumerate(self._devices):
             for table in files["station"][0]["array"]:
                 if table.get("device") == device:
@@ -194,45 +201,71 @@ class Planner:
         for k, device_file in enumerate(files["device"]):
             texts[_device_file(k)] = tomli_w.dumps(device_file)
         known = json.dumps(
-            [texts, seed, stage, self.study.sim, self.study.level, code_version()], sort_keys=True
-        )
+            [texts, seed, stage, self.study.sim, self.study.level, code_version(),
+             self._contents.used_by(files)], sort_keys=True,
+        )  # fmt: skip
         digest = hashlib.sha256(known.encode()).hexdigest()[:16]
         return Point(digest, stage, combination.settings, dict(tuned), seed, texts)
 
-    def check(self) -> None:
+    def check(self, *, data: bool = True) -> None:
         """Check every combination with every setting that tuning would try.
+
+        Args:
+            data: also read the data sets and place the layers, whose sizes they give.
 
         Raises:
             ConfigError: naming the swept field of the study file that is wrong.
         """
+        self._check_removals()
+        checks = TrainingChecks(self._contents, data=data)
         with tempfile.TemporaryDirectory() as folder:
             for combination in self.combinations():
                 first = self.study.seeds[0]
                 points = self.tuning(combination) or [self.point(COUNT, combination, {}, first)]
                 for point in points:
                     try:
-                        self._load(point, Path(folder))
+                        self._load(point, Path(folder), checks)
                     except ConfigError as exc:
                         raise self._blamed(exc, point) from exc
 
-    def _load(self, point: Point, folder: Path) -> None:
-        """Load a point's files as the commands do."""
+    def _check_removals(self) -> None:
+        """Refuse the removal of fields that no file can have."""
+        schemas = {file: schema_of(file, self._factory) for file in self._base}
+        for k, case in enumerate(self.study.case):
+            for name in case.remove:
+                file, *path = name.split(".")
+                schema = schemas.get(file)
+                if schema is not None and not can_hold(schema, path):
+                    raise ConfigError(
+                        f"no {file} file can have the field {name!r}", path=self.study.path,
+                        line=line_of(self._lines(), ("case", k, "remove")),
+                        field=f"case[{k}].remove",
+                    )  # fmt: skip
+
+    def _lines(self) -> dict[tuple[int | str, ...], int]:
+        return {} if self.study.path is None else key_lines(read_text(self.study.path))
+
+    def _load(self, point: Point, folder: Path, checks: TrainingChecks) -> None:
+        """Load a point's files as the commands do, and see whether they can begin."""
         for name, text in point.texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        load_station(folder / "station.toml")
+        station = load_station(folder / "station.toml")
+        training = None
         if self._work == "training":
-            load_training(folder / "training.toml")
+            training = load_training(folder / "training.toml")
         else:
             load(PROTOCOLS, "library")().load(folder / "protocol.toml")
         if self._factory.simulated:
             for name in point.texts:
                 if name.startswith("device"):
                     self._factory.open_device(folder / name, 1, 1, seed=0)
+        if training is not None:
+            checks.check(training, station, sim=self.study.sim)
 
     def _blamed(self, exc: ConfigError, point: Point) -> ConfigError:
         """Return the error with the study's field that caused it, and its line, where known."""
         study = self.study
-        lines = {} if study.path is None else key_lines(read_text(study.path))
+        lines = self._lines()
         file = Path(exc.path).stem.split("-")[0] if exc.path else self._work
         wrong = f"{file}.{exc.field}" if exc.field else file
         tables: list[tuple[str, Mapping[str, Any]]] = [("set", study.set), ("grid", study.grid)]

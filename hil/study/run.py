@@ -13,8 +13,8 @@ from hil.study.folder import StudyFolder
 from hil.study.points import Planner, Point
 from hil.study.tuning import chosen
 
-#: Called with (points done, points of the study, what was last).
-OnPoint = Callable[[int, int, str], None]
+#: Called with (points done, points of the study, what was last, points done before this call).
+OnPoint = Callable[[int, int, str, int], None]
 
 
 @dataclass
@@ -51,7 +51,8 @@ def run_study(
     planner = Planner(study)
     planner.check()
     folder = StudyFolder.create(root, study)
-    with held(folder.path / "study.lock", f"study {study.name}"):
+    with held(folder.path / "study.lock", f"study {study.name} in {folder.path}"):
+        folder.keep(study)
         return _Runner(study, planner, folder, engine, on_point).run()
 
 
@@ -102,4 +103,4 @@ class _Runner:
     def _tell(self, label: str) -> None:
         if self._on_point is not None:
             done = self._outcome.skipped + self._outcome.ran
-            self._on_point(done, self._outcome.total, label)
+            self._on_point(done, self._outcome.total, label, self._outcome.skipped)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 from hil.errors import HilError, RunInterrupted
 from hil.study.folder import PointFolder
-
-#: What a run may fail with; a user's own rule may raise anything that Python's arithmetic does.
-_FAILURES = (
-    HilError, ArithmeticError, ValueError, LookupError, TypeError, OSError, MemoryError,
-)  # fmt: skip
 
 
 def run_point(path: str | Path, seed: int, *, sim: bool, level: str) -> str | None:
@@ -37,8 +33,17 @@ def run_point(path: str | Path, seed: int, *, sim: bool, level: str) -> str | No
                 session.run_protocol(folder.path / "protocol.toml", level=level)
     except (RunInterrupted, KeyboardInterrupt):
         raise
-    except _FAILURES as exc:  # the other points go on
-        error = f"{type(exc).__name__}: {exc}"
+    except Exception as exc:  # noqa: BLE001 - a user's rule may raise anything; the others go on
+        error = _explained(exc)
         folder.fail(error)
         return error
     return None
+
+
+def _explained(exc: BaseException) -> str:
+    """Return type and message of an exception; of one that was not raised on purpose also where."""
+    text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    if isinstance(exc, HilError):
+        return text
+    frames = traceback.extract_tb(exc.__traceback__)
+    return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text

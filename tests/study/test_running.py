@@ -8,16 +8,17 @@ import signal
 import time
 
 import pytest
-from studies import hil, write_study
+from studies import RULE, hil, write_study
 
 import hil as hil_package
 from hil.errors import ConfigError, LockedError
 from hil.locks import held
 from hil.study.engines import LocalEngine
 from hil.study.file import load_study
-from hil.study.folder import StudyFolder
+from hil.study.folder import PointFolder, StudyFolder
 from hil.study.run import run_study
 from hil.study.table import export, rows
+from hil.study.work import run_point
 
 TWO_RATES = """
 seeds = [1, 2]
@@ -68,21 +69,60 @@ def test_result_depends_neither_on_workers_nor_on_order(tmp_path):
         assert numbers == {k: v for k, v in found[point.id].items() if k != "seconds"}
 
 
-def test_failing_point_does_not_stop_the_others_and_is_tried_again(tmp_path):
+def test_failing_point_does_not_stop_the_others_and_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "failing_rule.py").write_text(RULE)
     file = write_study(
         tmp_path,
         """
+        [set]
+        "training.rule.rule" = "failing_rule:Rule"
         [grid]
-        "training.network.hidden.0" = [4000, 8]
+        "training.rule.options.fails" = [true, false]
         """,
     )
     outcome = run(file)
     assert (outcome.ran, len(outcome.failed)) == (2, 1)
-    assert "hidden" in next(iter(outcome.failed))
+    line = RULE.splitlines().index('            raise RuntimeError("no way")') + 1
+    assert list(outcome.failed) == ["rule.options.fails = True, seed = 1"]
+    (error,) = outcome.failed.values()
+    assert "RuntimeError: no way" in error
+    assert f"{tmp_path / 'failing_rule.py'}:{line}" in error
     states = sorted(outcome.folder.point(p.id).state for p in outcome.folder.listed())
     assert states == ["done", "failed"]
     again = run(file)
     assert (again.ran, again.skipped, len(again.failed)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, AttributeError, NameError, AssertionError])
+def test_whatever_a_point_raises_is_kept_with_its_place(tmp_path, monkeypatch, kind):
+    def broken(*args, **options):
+        raise kind("no way")
+
+    monkeypatch.setattr("hil.control.session.open_session", broken)
+    line = broken.__code__.co_firstlineno + 1
+    error = run_point(tmp_path, 1, sim=True, level="off")
+    assert error == f"{kind.__name__}: no way ({__file__}:{line})"
+    assert PointFolder(tmp_path).failure == error
+
+
+def test_ctrl_c_in_a_point_ends_the_study(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = RULE.replace('RuntimeError("no way")', "KeyboardInterrupt")
+    (tmp_path / "interrupted_rule.py").write_text(source)
+    file = write_study(
+        tmp_path,
+        """
+        seeds = [1, 2]
+        [set]
+        "training.rule.rule" = "interrupted_rule:Rule"
+        "training.rule.options.fails" = true
+        """,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(file)
+    folder = StudyFolder(tmp_path / "out" / "small")
+    assert [folder.point(p.id).failure for p in folder.listed()] == [None, None]
 
 
 def test_tuning_picks_the_best_mean_and_counts_with_it(tmp_path):
@@ -113,12 +153,16 @@ def test_protocol_is_swept_too(tmp_path):
 
 def test_second_study_on_a_folder_is_refused(tmp_path):
     file = write_study(tmp_path, TWO_RATES)
-    folder = StudyFolder.create(tmp_path / "out", load_study(file))
-    with (
-        held(folder.path / "study.lock", "study small"),
-        pytest.raises(LockedError, match=f"study small is in use by process {os.getpid()}"),
-    ):
-        run(file)
+    study = load_study(file)
+    folder = StudyFolder.create(tmp_path / "out", study)
+    folder.keep(study)
+    write_study(tmp_path, TWO_RATES.replace("0.05", "0.02"))
+    with held(folder.path / "study.lock", "study small"):
+        with pytest.raises(LockedError) as caught:
+            run(file)
+        where = f"study small in {folder.path} is in use by process {os.getpid()}"
+        assert where in str(caught.value)
+        assert "0.02" not in (folder.path / "study.toml").read_text(), "that of the running study"
 
 
 def test_folder_without_a_study_is_refused(tmp_path):

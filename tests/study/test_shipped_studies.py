@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from studies import hil
+from studies import hil, write_mnist
 
 from hil.cli.commands.init import study_files
 from hil.study.file import load_study
@@ -18,6 +18,7 @@ def written(tmp_path_factory):
     with hil("init", folder, "--studies") as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
+    write_mnist(folder / "mnist")
     return folder
 
 

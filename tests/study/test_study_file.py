@@ -6,9 +6,11 @@ import pytest
 from studies import write_study
 
 from hil.errors import ConfigError
+from hil.registry import backend_factory
 from hil.study.fields import with_fields
 from hil.study.file import load_study
 from hil.study.points import Planner
+from hil.study.removal import can_hold, schema_of
 
 
 def planned(file):
@@ -23,7 +25,13 @@ def planned(file):
         ('[grid]\n"training.schedule.etta" = [0.1]', "etta.*unknown field; did you mean 'eta'"),
         ('[grid]\n"device.potentiation.states" = [0, 64]', "states"),
         ('[grid]\n"protocol.pulses" = [1]', "names no protocol file"),
-        ('[grid]\n"traning.schedule.eta" = [0.1]', "traning"),
+        (
+            '[grid]\n"traning.schedule.eta" = [0.1]',
+            r"'traning.schedule.eta' is of no file: a field begins with training, station, device "
+            r"or protocol; did you mean 'training'\?",
+        ),
+        ('[grid]\n"training.schedule..eta" = [0.1]', "no field such as 'training.schedule.eta'"),
+        ("[grid]\ntraining = [0.1]", "'training' is no field such as"),
         ('[grid]\n"station.array.3.rows" = [8]', "no position in a list of 1"),
         ('[grid]\n"training.schedule.epochs.x" = [8]', "no table"),
         ("seeds = [1, 1]", "same seed twice"),
@@ -32,7 +40,15 @@ def planned(file):
         ("[tune]\nseeds = 2", "nothing to choose from"),
         ('[tune]\ngrid = {"training.schedule.etta" = [1.0, 2.0]}', "etta"),
         ('protocol = "read-map"', "either a training file or a protocol"),
-        ('colour = "red"', "unknown field"),
+        ('colour = "red"', r"unknown field \(known: case, grid, level, name, protocol, schema"),
+        ('path = "x"', "`path` is not a field of a study file"),
+        ("path = 3", "`path` is not a field of a study file"),
+        ('[[case]]\nname = "a"\nremove = ["trainin.refresh"]', "did you mean 'training'"),
+        ('[[case]]\nname = "a"\nremove = ["training.refesh"]', "can have the field .*refesh"),
+        ('[[case]]\nname = "a"\nremove = ["training.refresh.evry"]', "refresh.evry"),
+        ('[[case]]\nname = "a"\nremove = ["station.array.0.colour"]', "array.0.colour"),
+        ('[[case]]\nname = "a"\nremove = ["device.potentiation.mu"]', "potentiation.mu"),
+        ('[[case]]\nname = "a"\nremove = ["training.network.hidden.x"]', "hidden.x"),
     ],
     ids=lambda text: text.splitlines()[-1][:30],
 )
@@ -40,6 +56,30 @@ def test_bad_study_is_refused_with_its_field(tmp_path, text, message):
     file = write_study(tmp_path, text)
     with pytest.raises(ConfigError, match=message):
         planned(file)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "training.refresh", "training.refresh.base", "training.schedule.samples",
+        "training.rule.options.gain", "station.twin.as_rig", "station.limits.lines.WL0.level",
+        "device.potentiation.nu", "device.variation.step_d2d", "station.array.0.dead.0",
+    ],
+)  # fmt: skip
+def test_field_that_a_file_may_have_can_be_removed(field):
+    file, *path = field.split(".")
+    assert can_hold(schema_of(file, backend_factory("sim")), path)
+
+
+def test_removal_of_a_field_that_is_absent_changes_nothing(tmp_path):
+    planned(write_study(tmp_path, '[[case]]\nname = "a"\nremove = ["training.refresh.base"]'))
+
+
+def test_error_names_line_and_field_of_a_wrong_name(tmp_path):
+    file = write_study(tmp_path, '\n[grid]\n"traning.schedule.eta" = [0.1]')
+    with pytest.raises(ConfigError) as caught:
+        load_study(file)
+    assert (caught.value.line, caught.value.field) == (8, "grid.traning.schedule.eta")
 
 
 def test_error_names_line_and_field_of_the_study_file(tmp_path):

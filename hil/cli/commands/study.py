@@ -37,7 +37,10 @@ def run(
         int, typer.Option("--time-limit", min=1, help="Minutes per SLURM job; it is requeued.")
     ] = 240,
     partition: Annotated[str | None, typer.Option("--partition", help="SLURM partition.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say how many runs it is.")] = False,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Only say how many runs it is; needs no data set yet."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study: every run that is not done yet."""
@@ -55,7 +58,7 @@ def run(
         text += f", {study.n_trials} trials with {study.tune.seeds} seeds each"
     output.say(f"study {study.name}: {study.n_points} runs ({text})")
     if plan:
-        Planner(study).check()
+        Planner(study).check(data=False)
         output.result({"name": study.name, "points": study.n_points, "plan": True})
         return
     chosen: Engine = LocalEngine(workers)
