@@ -47,7 +47,7 @@ class GeometryError(ConfigError):
 
 
 class RuleError(HilError, ValueError):
-    """A learning rule returned something that cannot be turned into pulses."""
+    """A learning rule failed, or got or returned what cannot be turned into pulses."""
 
     exit_code = 3
 

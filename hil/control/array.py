@@ -17,6 +17,7 @@ from hil.control.recorder import Recorder
 from hil.control.runner import ProcedureResult, Progress, Runner
 from hil.control.writes import by_sign, drive, program_some
 from hil.errors import ConfigError, GeometryError, ProtocolError
+from hil.learning.asking import check_activities, check_errors, slots_of
 from hil.learning.rule import UpdateRule, UpdateSlots, check_slots
 from hil.operating import OperatingPoint
 from hil.pairs import PairMap
@@ -240,6 +241,11 @@ class SynapseArray:
             delta: (n_outputs,) or (batch, n_outputs); positive asks for larger weights.
             rule: turns them into pulses; samples of a batch follow one another.
             rng: seeded generator.
+
+        Raises:
+            ProtocolError: wrong shape.
+            RuleError: x outside 0 … 1 or delta not finite in any sample, and nothing was driven; or
+                a rule that fails.
         """
         inputs, _ = as_batch(x)
         errors, _ = as_batch(delta)
@@ -247,7 +253,19 @@ class SynapseArray:
             raise ProtocolError(
                 f"{len(inputs)} activities but {len(errors)} errors", field="update"
             )
-        return sum(self.apply(rule.slots(a, e, rng)) for a, e in zip(inputs, errors, strict=True))
+        pairs = self._need_pairs()
+        if inputs.shape[1] != pairs.n_inputs or errors.shape[1] != pairs.n_outputs:
+            raise ProtocolError(
+                f"{inputs.shape[1]} activities and {errors.shape[1]} errors for a matrix of "
+                f"{pairs.n_inputs} x {pairs.n_outputs} weights", field="update",
+            )  # fmt: skip
+        for a, e in zip(inputs, errors, strict=True):
+            check_activities(a, self.layer)
+            check_errors(e, self.layer)
+        return sum(
+            self.apply(slots_of(rule, a, e, rng, self.layer))
+            for a, e in zip(inputs, errors, strict=True)
+        )
 
     def physical(self, plus: ArrayLike, minus: ArrayLike) -> Counts:
         """Return whole numbers per weight, (n_inputs, n_outputs) each, as (n_rows, n_cols) counts.

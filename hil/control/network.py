@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from hil.control.array import SynapseArray
 from hil.errors import ConfigError, ProtocolError
+from hil.learning.asking import check_errors, slots_of
 from hil.learning.neuron import error_behind, hard_sigmoid, output_error
 from hil.learning.rule import UpdateRule
 from hil.program import FloatArray
@@ -132,8 +133,13 @@ class ArrayNetwork:
     def update_layer(
         self, k: int, rule: UpdateRule, x: FloatArray, delta: FloatArray, rng: np.random.Generator
     ) -> int:
-        """Pulse layer ``k`` as ``rule`` says for its inputs and errors; return device pulses."""
-        slots = rule.slots(x, delta, rng)
+        """Pulse layer ``k`` as ``rule`` says for its inputs and errors; return device pulses.
+
+        Raises:
+            RuleError: inputs outside 0 … 1, errors that are not finite, or a user's own rule that
+                fails; nothing was driven.
+        """
+        slots = slots_of(rule, x, delta, rng, k)
         return self.layers[k].apply(slots) if len(slots) else 0
 
     def learn(
@@ -158,8 +164,13 @@ class ArrayNetwork:
     def errors(
         self, y: FloatArray, target: FloatArray, sums: Sequence[FloatArray]
     ) -> list[FloatArray]:
-        """Return the errors of every layer for outputs ``y``, read backward."""
+        """Return the errors of every layer for outputs ``y``, read backward.
+
+        Raises:
+            RuleError: an output error is not finite; nothing was read backward.
+        """
         errors = [output_error(y, target)]
+        check_errors(errors[0], len(self.layers) - 1)
         for k in range(len(self.layers) - 1, 0, -1):
             errors.insert(0, self.error_before(k, errors[0], sums[k - 1]))
         return errors

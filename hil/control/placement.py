@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 from hil.backend import Backend
@@ -25,13 +26,17 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An open array that layers may sit on; ``minus`` is its partner for pairs on two arrays."""
+    """An open array that layers may sit on; ``minus`` is its partner for pairs on two arrays.
+
+    ``file`` is the station file that it comes from, for messages.
+    """
 
     backend: Backend
     op: OperatingPoint
     pairs: PairKind = "adjacent"
     name: str = "main"
     minus: Backend | None = None
+    file: Path | None = None
 
 
 def layer_sizes(training: Training, dataset: Dataset) -> list[Size]:
@@ -129,11 +134,21 @@ def build_network(
             f"a shared reference column suits method M2 only, not {method}",
             field="placement.pairs",
         )
-    placed = place_layers(
-        layer_sizes(training, dataset),
-        [(site.backend.geometry, kind) for site, kind in zip(sites, kinds, strict=True)],
-        training.placement.layers,
-    )
+    try:
+        placed = place_layers(
+            layer_sizes(training, dataset),
+            [(site.backend.geometry, kind) for site, kind in zip(sites, kinds, strict=True)],
+            training.placement.layers,
+        )
+    except ConfigError as exc:
+        arrays = ", ".join(
+            f"{site.name} {site.backend.geometry.n_rows} x {site.backend.geometry.n_cols}"
+            for site in sites
+        )
+        of = f" of {sites[0].file}" if sites[0].file is not None else ""
+        raise ConfigError(
+            f"{exc.message} (arrays{of}: {arrays})", path=training.path, field=exc.field
+        ) from exc
     kind = {"M3c": ExchangingArray, "tiki-taka": CoupledArray}.get(method, SynapseArray)
     scales = training.network.scales
     made = []

@@ -249,11 +249,8 @@ class Session:
                 partner = self.station.partner_of(table).name
                 partners.add(partner)
                 minus = self.backends[partner]
-            sites.append(
-                Site(
-                    self.backends[table.name], self.ops[table.name], table.pairs, table.name, minus
-                )
-            )
+            backend, op = self.backends[table.name], self.ops[table.name]
+            sites.append(Site(backend, op, table.pairs, table.name, minus, self.station.path))
         return sites
 
 

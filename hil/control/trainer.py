@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from hil.control.costs import ENERGY_NOTE, CostMeter, Costs
 from hil.control.learners.base import Learner, Work
+from hil.control.network import ArrayNetwork
 from hil.control.states import State
 from hil.datasets.dataset import Dataset
-from hil.errors import ConfigError
+from hil.errors import ConfigError, RuleError
 from hil.learning.neuron import one_hot, squared_error
 from hil.learning.schedule import Schedule
 from hil.learning.triggers import ClipCount
@@ -82,6 +83,16 @@ def sample_orders(
     return [rng.permutation(n_samples)[:limit] for _ in range(epochs)]
 
 
+def check_fits(dataset: Dataset, network: ArrayNetwork) -> None:
+    """Raise ConfigError when a data set has other features than a network, or more classes."""
+    if dataset.n_features != network.n_features or dataset.n_classes > network.n_classes:
+        raise ConfigError(
+            f"the data set has {dataset.n_features} features and {dataset.n_classes} classes, "
+            f"the network {network.n_features} inputs and {network.n_classes} outputs",
+            field="dataset",
+        )
+
+
 class Checkpoints(Protocol):
     """Takes the state of a training now and then; called between samples with what makes it."""
 
@@ -146,12 +157,7 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
     ) -> None:
         network = learner.network
-        if dataset.n_features != network.n_features or dataset.n_classes > network.n_classes:
-            raise ConfigError(
-                f"the data set has {dataset.n_features} features and {dataset.n_classes} classes, "
-                f"the network {network.n_features} inputs and {network.n_classes} outputs",
-                field="dataset",
-            )
+        check_fits(dataset, network)
         self.learner, self.dataset = learner, dataset
         self.schedule, self.orders = schedule, list(orders)
         self.evaluate_every, self.batch = evaluate_every, batch
@@ -230,7 +236,11 @@ class Trainer:
         x, y, targets = self.dataset.x_train, self.dataset.y_train, self._targets
         done = self.done
         for k in order[at.samples :]:
-            output = learner.learn(x[k], targets[k])
+            try:
+                output = learner.learn(x[k], targets[k])
+            except RuleError as exc:
+                exc.add_note(f"sample {k} of the training part, epoch {epoch + 1}")
+                raise
             at.loss += float(squared_error(output, targets[k]))
             at.right += int(output.argmax() == y[k])
             at.samples += 1

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from hil.config.training import Training
+from hil.control import cautions
 from hil.control.array import SynapseArray
 from hil.control.baseline import float_backpropagation
-from hil.control.learners.making import make_learner, needs_response
+from hil.control.learners.making import check_method, make_learner, needs_response
 from hil.control.network import ArrayNetwork
 from hil.control.response import ResponseCurve, erases, measure_columns, measure_response
 from hil.control.states import State
@@ -22,6 +23,7 @@ from hil.control.trainer import (
     OnProgress,
     Trainer,
     TrainingHistory,
+    check_fits,
     sample_orders,
 )
 from hil.datasets.dataset import Dataset
@@ -196,7 +198,11 @@ def train(
     begin = time.perf_counter() - (0.0 if resume is None else resume["seconds"])
     stage = on_stage or (lambda name: None)
     event: OnEvent = on_event or (lambda kind, fields: None)
+    check_fits(dataset, network)
+    own = check_method(training, network)
     if resume is None:
+        for text in cautions.of_dataset(training, dataset):
+            event("warning", {"what": text})
         known = _characterise(training, network, curves, stage)
         for k, curve in enumerate(known.curves):
             event("response", {
@@ -204,10 +210,12 @@ def train(
                 "step_down": curve.step_down, "pulses_up": curve.full_up,
                 "pulses_down": curve.full_down,
             })  # fmt: skip
+        for text in cautions.of_response(training, network.layers, known.curves):
+            event("warning", {"what": text})
     else:
         known = _Known.of(resume["known"])
     learner = make_learner(
-        training, network, known.curves, _stream(training.seed, RULE), known.steps
+        training, network, known.curves, _stream(training.seed, RULE), known.steps, own
     )
     schedule = make_schedule(training)
     orders = sample_orders(

@@ -29,6 +29,17 @@ def magnitudes(x: Any, delta: Any, dead_zone: float, larger: Any, smaller: Any, 
 
 
 @njit(cache=True, nogil=True)
+def usable(x: Any, delta: Any) -> bool:
+    """Return whether all activities are within 0 … 1 and all errors finite."""
+    wrong = 0
+    for i in range(x.size):
+        wrong += not (x[i] >= 0.0 and x[i] <= 1.0)
+    for j in range(delta.size):
+        wrong += not abs(delta[j]) < np.inf
+    return wrong == 0
+
+
+@njit(cache=True, nogil=True)
 def largest(x: Any, size: Any) -> tuple[float, float]:
     """Return the largest of either, 0 for none."""
     return largest_of(x), largest_of(size)

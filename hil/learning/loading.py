@@ -25,15 +25,18 @@ def load_rule(name: str, options: Mapping[str, Any] | None = None) -> UpdateRule
     module_name, class_name = name.split(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as exc:
-        raise ConfigError(f"{module_name!r} cannot be imported: {exc}", field="rule.rule") from exc
+    except Exception as exc:  # whatever the module does
+        what = f"{type(exc).__name__}: " * (not isinstance(exc, ImportError)) + str(exc)
+        raise ConfigError(f"{module_name!r} cannot be imported: {what}", field="rule.rule") from exc
     cls = getattr(module, class_name, None)
     if not isinstance(cls, type):
         raise ConfigError(f"{module_name!r} has no class {class_name!r}", field="rule.rule")
     try:
         rule = cls(**(options or {}))
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"{name} cannot be made: {exc}", field="rule.options") from exc
+    except Exception as exc:  # whatever its constructor does
+        plain = isinstance(exc, TypeError | ValueError)  # they speak of the options
+        what = str(exc) if plain else f"{type(exc).__name__}: {exc}"
+        raise ConfigError(f"{name} cannot be made: {what}", field="rule.options") from exc
     if not isinstance(rule, UpdateRule):
         raise ConfigError(f"{name} has no method slots(x, delta, rng)", field="rule.rule")
     return rule

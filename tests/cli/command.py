@@ -56,6 +56,7 @@ def error_line(*arguments, cwd, code):
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("hil: ")]
+    lines = [line for line in lines if not line.startswith("hil: warning: ")]
     assert len(lines) == 1, done.stderr
     error = json.loads(done.stdout)["error"]
     assert error["exit_code"] == code

@@ -264,18 +264,21 @@ def test_show_names_what_is_damaged(bench):
 
 
 def test_an_unexpected_error_is_short_and_asks_for_a_report(tmp_path):
-    write(
-        tmp_path,
-        "broken_rule.py",
-        "class Rule:\n    def slots(self, x, delta, rng):\n        return 1 / 0\n",
-    )
     write(tmp_path, "station.toml", STATION.replace("rows = 8\ncols = 8", "rows = 70\ncols = 20"))
-    write(tmp_path, "t.toml", SHORT_TRAINING + '[rule]\nrule = "broken_rule:Rule"\n')
-    done = hil("train", "t.toml", "-s", "station.toml", "--sim", "--json", cwd=tmp_path)
+    write(tmp_path, "t.toml", SHORT_TRAINING)
+    write(tmp_path, "broken.py", (
+        "from hil.cli.main import main\nfrom hil.learning.methods import PairRule\n"
+        "PairRule.slots = lambda *_: 1 / 0\n"
+        'main(["train", "t.toml", "-s", "station.toml", "--sim", "--json"])\n'
+    ))  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "broken.py"], cwd=tmp_path, capture_output=True, text=True,
+        encoding="utf-8", timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["type"] == "ZeroDivisionError"
     assert "please report it" in done.stderr
-    assert "broken_rule.py" in done.stderr
+    assert "broken.py" in done.stderr
     assert len(done.stderr.splitlines()) < 20
     run = open_run(next((tmp_path / "runs").iterdir()))
     assert run.status == "failed"

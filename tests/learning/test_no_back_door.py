@@ -23,7 +23,8 @@ BACK_DOORS = re.compile(
 
 
 def test_no_part_of_the_loop_reaches_into_the_simulator():
-    folders = [ROOT / name for name in ("learning", "control", "phases", "datasets")]
+    folders = [ROOT / name for name in ("learning", "control", "phases", "datasets", "study",
+                                      "torch", "demo")]  # fmt: skip
     files = [path for folder in folders for path in folder.rglob("*.py")]
     assert len(files) > 50
     found = [

@@ -299,6 +299,13 @@ class NoRule:
     """Not a rule: it has no ``slots``."""
 
 
+class Unmakeable:
+    """Its constructor fails."""
+
+    def __init__(self) -> None:
+        raise OSError("no file")
+
+
 def test_a_users_rule_is_loaded_by_name_with_its_options(rng):
     rule = load_rule(f"{__name__}:EveryPair", {"output": 2})
     assert (moved(rule.slots(X, DELTA, rng), 4, 5)[:, 2] == 1).all()
@@ -314,8 +321,16 @@ def test_a_users_rule_is_loaded_by_name_with_its_options(rng):
         (f"{__name__}:DELTA", {}, "has no class"),
         (f"{__name__}:EveryPair", {"wrong": 1}, "cannot be made"),
         (f"{__name__}:NoRule", {}, "no method slots"),
+        (f"{__name__}:Unmakeable", {}, "cannot be made: OSError: no file"),
     ],
 )
 def test_a_rule_that_cannot_be_loaded_says_why(name, options, message):
     with pytest.raises(ConfigError, match=message):
         load_rule(name, options)
+
+
+def test_a_rules_module_that_fails_while_it_is_imported_says_why(tmp_path, monkeypatch):
+    (tmp_path / "rule_with_a_typo.py").write_text("class Rule(:\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"cannot be imported: SyntaxError: .*rule_with_a_typo"):
+        load_rule("rule_with_a_typo:Rule")

@@ -211,6 +211,10 @@ def _training(path: Path) -> str:
     from hil.config.training import load_training
 
     training = load_training(path)
+    if training.rule.rule is not None:
+        from hil.control.learners.making import load_own_rule
+
+        load_own_rule(training)
     return f"{training.name}, {training.dataset.kind}, {training.rule.method}"
 
 

@@ -87,13 +87,15 @@ def watched(output: Output, guard: StopGuard) -> Iterator[Observers]:
     note = ""
     with progress("training", guard.check) as report:
 
-        def epoch_done(kind: str, fields: dict[str, Any]) -> None:
+        def heard(kind: str, fields: dict[str, Any]) -> None:
             nonlocal note
             if kind == "epoch":
                 note = f"epoch {fields['epoch'] + 1}, test {fields['test_accuracy']:.1%}"
+            elif kind == "warning":
+                output.note(f"hil: warning: {fields['what']}")
 
         yield Observers(
-            on_progress=lambda done, total: report(done, total, note), on_event=epoch_done,
+            on_progress=lambda done, total: report(done, total, note), on_event=heard,
             on_stage=lambda stage: report(0, None, stage),
             started=lambda folder: output.say(f"run: {folder}"),
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from hil.control.network import ArrayNetwork
 from hil.control.preparation import initialise
 from hil.control.response import ResponseCurve
 from hil.control.states import State, restore_rng, rng_state
-from hil.errors import ConfigError
+from hil.errors import ConfigError, RuleError
 from hil.learning.neuron import squared_error
 from hil.program import FloatArray, Phase
 
@@ -50,13 +51,7 @@ class DirectGradient(Learner):
         max_weights: int = 1000,
     ) -> None:
         super().__init__(network)
-        n = sum(layer.n_inputs * layer.n_outputs for layer in network.layers)
-        if n > max_weights:
-            raise ConfigError(
-                f"{n} weights would take {n} forward batches per update; at most {max_weights} "
-                "are accepted",
-                field="rule.direct_gradient.max_weights",
-            )
+        check_size(network, max_weights)
         if any(curve.step_down <= 0.0 for curve in curves):
             raise ConfigError(
                 "perturbations are taken back by depression, which does not move these devices",
@@ -101,20 +96,24 @@ class DirectGradient(Learner):
         restore_rng(self.rng, state["rng"])
         self._x, self._targets = list(state["x"]), list(state["targets"])
 
-    def _cost(self, inputs: FloatArray, targets: FloatArray) -> float:
-        return float(squared_error(self.network.forward(inputs), targets).mean())
+    def _cost(self, inputs: FloatArray, targets: FloatArray, k: int) -> float:
+        """Return the cost as read now, for a weight of layer ``k``; RuleError if not finite."""
+        cost = float(squared_error(self.network.forward(inputs), targets).mean())
+        if not math.isfinite(cost):
+            raise RuleError(f"layer {k}: the cost was read as {cost:g}, it must be finite")
+        return cost
 
     def _measure(self, k: int, inputs: FloatArray, targets: FloatArray) -> FloatArray:
         layer = self.network.layers[k]
         step = self.pulses * self.curves[k].step_up * layer.weight_scale
         shape = layer.n_inputs, layer.n_outputs
         gradient, none = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-        base = self._cost(inputs, targets)
+        base = self._cost(inputs, targets, k)
         for index in np.ndindex(shape):
             perturb = none.copy()
             perturb[index] = self.pulses
             self.work.refresh += layer.program_pairs(perturb, none, phase=Phase.UPDATE)
-            gradient[index] = (self._cost(inputs, targets) - base) / step
+            gradient[index] = (self._cost(inputs, targets, k) - base) / step
             self.work.refresh += layer.program_pairs(-perturb, none, phase=Phase.UPDATE)
         return gradient
 
@@ -124,3 +123,14 @@ class DirectGradient(Learner):
         wanted = -4.0 * self.eta * gradient / step
         counts = np.floor(wanted + self.rng.random(wanted.shape)).astype(np.int64)
         self.work.write += layer.program_pairs(counts, -counts, phase=Phase.UPDATE)
+
+
+def check_size(network: ArrayNetwork, max_weights: int) -> None:
+    """Raise ConfigError when a network has more than ``max_weights`` weights."""
+    n = sum(layer.n_inputs * layer.n_outputs for layer in network.layers)
+    if n > max_weights:
+        raise ConfigError(
+            f"{n} weights would take {n} forward batches per update; at most {max_weights} are "
+            "accepted",
+            field="rule.direct_gradient.max_weights",
+        )

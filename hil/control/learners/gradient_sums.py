@@ -9,6 +9,7 @@ import numpy as np
 from hil.control.learners.base import Learner
 from hil.control.network import ArrayNetwork
 from hil.control.states import State
+from hil.learning.asking import check_errors
 from hil.program import FloatArray
 
 
@@ -30,6 +31,8 @@ class GradientSums(Learner):
         """Add the sample's gradient and update after every batch; return the outputs before."""
         output, activities, sums = self.network.forward_pass(x)
         errors = self.network.errors(output, target, sums)
+        for k, delta in enumerate(errors[:-1]):  # the last one was checked before it was read back
+            check_errors(delta, k)
         for total, a, delta in zip(self._sums, activities, errors, strict=True):
             total += np.outer(a, delta)
         self._samples += 1

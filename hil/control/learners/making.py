@@ -11,7 +11,7 @@ from hil.config.training import Training
 from hil.control.learners.base import Learner
 from hil.control.network import ArrayNetwork
 from hil.control.response import ResponseCurve
-from hil.errors import BackendError
+from hil.errors import BackendError, ConfigError
 from hil.learning.loading import load_rule
 from hil.learning.methods import ColumnSteps, Method, PairRule, step_per_coincidence
 from hil.learning.rule import UpdateRule
@@ -21,6 +21,7 @@ from hil.learning.triggers import (
     StochasticCoincidence,
     Trigger,
 )
+from hil.learning.trying import try_rule
 
 #: Weight transfer by write-verify: share of the window, and pulses on a device at most.
 TOLERANCE: Final = 0.01
@@ -33,6 +34,49 @@ def needs_response(training: Training) -> bool:
     if rule.method == "weight-transfer":
         return rule.weight_transfer.mode == "open-loop"
     return rule.method != "float"
+
+
+def load_own_rule(training: Training) -> UpdateRule:
+    """Return a new rule of the user's own class, which the training file names.
+
+    Raises:
+        ConfigError: it cannot be loaded; names the training file.
+    """
+    table = training.rule
+    try:
+        return load_rule(table.rule or "", table.options)
+    except ConfigError as exc:
+        raise ConfigError(exc.message, path=training.path, field=exc.field) from exc
+
+
+def check_method(training: Training, network: ArrayNetwork) -> list[UpdateRule]:
+    """Check what can be known before anything is driven; return the layers' own rules, if any.
+
+    A rule of the user's own is made for every layer, and a copy of it tried.
+
+    Args:
+        training: the training file.
+        network: it is not driven.
+
+    Raises:
+        ConfigError: the method does not suit the network, or the rule cannot be loaded.
+        RuleError: the rule raises or returns something that cannot be turned into pulses.
+    """
+    table, layers = training.rule, network.layers
+    if table.method == "direct-gradient":
+        from hil.control.learners.direct_gradient import check_size
+
+        check_size(network, table.direct_gradient.max_weights)
+    elif table.method == "threshold":
+        from hil.control.learners.threshold import check_devices
+
+        check_devices(network)
+    if table.rule is None:
+        return []
+    rules = [load_own_rule(training) for _ in layers]
+    for k, (rule, layer) in enumerate(zip(rules, layers, strict=True)):
+        try_rule(rule, layer.n_inputs, layer.n_outputs, k, training.schedule.eta)
+    return rules
 
 
 def make_rule(
@@ -52,7 +96,7 @@ def make_rule(
     """
     table = training.rule
     if table.rule is not None:
-        return load_rule(table.rule, table.options)
+        return load_own_rule(training)
     trigger: Trigger
     if table.trigger == "T1":
         trigger = ProductThreshold(table.theta or 0.0)
@@ -87,6 +131,7 @@ def make_learner(
     curves: Sequence[ResponseCurve],
     rng: np.random.Generator,
     steps: Sequence[ColumnSteps] | None = None,
+    own: Sequence[UpdateRule] = (),
 ) -> Learner:
     """Return the learner of ``rule.method``.
 
@@ -97,6 +142,7 @@ def make_learner(
             none for methods that do not need it.
         rng: the run's random bits.
         steps: measured steps of the layers' columns, for ``rate = "column"``.
+        own: rules of the layers that :func:`check_method` made, to be used.
 
     Raises:
         ConfigError: the method does not suit the arrays.
@@ -140,7 +186,7 @@ def make_learner(
             network, curves, rng, batch=direct.batch, pulses=direct.pulses,
             max_weights=direct.max_weights,
         )  # fmt: skip
-    return _pair_updates(training, network, curves, rng, steps)
+    return _pair_updates(training, network, curves, rng, steps, own)
 
 
 def _pair_updates(
@@ -149,6 +195,7 @@ def _pair_updates(
     curves: Sequence[ResponseCurve],
     rng: np.random.Generator,
     steps: Sequence[ColumnSteps] | None,
+    own: Sequence[UpdateRule],
 ) -> Learner:
     from hil.control.learners.pair_updates import PairUpdates
     from hil.control.learners.progressive import ProgressiveBackpropagation
@@ -171,7 +218,7 @@ def _pair_updates(
         )  # fmt: skip
     if steps is not None and table.method == "M3c":
         steps = [columns.symmetric() for columns in steps]
-    rules = [
+    rules = list(own) or [
         make_rule(training, layer.weight_scale, curve, None if steps is None else steps[k])
         for k, (layer, curve) in enumerate(zip(layers, curves, strict=True))
     ]

@@ -15,6 +15,7 @@ from hil.control.response import ResponseCurve
 from hil.control.roles import ExchangingArray
 from hil.control.states import Resumable, State, restore_rng, rng_state
 from hil.errors import ConfigError
+from hil.learning.asking import blaming
 from hil.learning.methods import Method, RatedRule
 from hil.learning.rule import UpdateRule
 from hil.learning.triggers import ClipCount
@@ -77,9 +78,10 @@ class PairUpdates(Learner):
 
     def set_rate(self, eta: float) -> None:
         """Take over the learning rate of the epoch."""
-        for rule in self.rules:
+        for k, rule in enumerate(self.rules):
             if isinstance(rule, RatedRule):
-                rule.set_rate(eta)
+                with blaming(rule, "set_rate", k):
+                    rule.set_rate(eta)
 
     @property
     def clips(self) -> ClipCount:
@@ -113,7 +115,7 @@ class PairUpdates(Learner):
         """Return generator, counters of rules and refresh, roles, and what every method keeps."""
         return super().state() | {
             "samples": self._samples, "rng": rng_state(self.rng),
-            "rules": [rule_state(rule) for rule in self.rules],
+            "rules": [rule_state(rule, k) for k, rule in enumerate(self.rules)],
             "refresh": None if self.refresh is None else self.refresh.state(),
             "exchanged": [layer.exchanged.copy() for layer in self._exchanging],
         }  # fmt: skip
@@ -123,8 +125,8 @@ class PairUpdates(Learner):
         super().restore(state)
         self._samples = state["samples"]
         restore_rng(self.rng, state["rng"])
-        for rule, kept in zip(self.rules, state["rules"], strict=True):
-            restore_rule(rule, kept)
+        for k, (rule, kept) in enumerate(zip(self.rules, state["rules"], strict=True)):
+            restore_rule(rule, kept, k)
         if self.refresh is not None:
             self.refresh.restore(state["refresh"])
         for layer, exchanged in zip(self._exchanging, state["exchanged"], strict=True):
@@ -144,12 +146,16 @@ class PairUpdates(Learner):
         self.work.pairs += done.pairs
 
 
-def rule_state(rule: UpdateRule) -> State | None:
-    """Return what a rule keeps between samples; None for one that keeps nothing."""
-    return rule.state() if isinstance(rule, Resumable) else None
+def rule_state(rule: UpdateRule, layer: int) -> State | None:
+    """Return what the rule of a layer keeps between samples; None for one that keeps nothing."""
+    if not isinstance(rule, Resumable):
+        return None
+    with blaming(rule, "state", layer):
+        return rule.state()
 
 
-def restore_rule(rule: UpdateRule, state: State | None) -> None:
-    """Give a rule back what :func:`rule_state` returned."""
+def restore_rule(rule: UpdateRule, state: State | None, layer: int) -> None:
+    """Give the rule of a layer back what :func:`rule_state` returned."""
     if state is not None and isinstance(rule, Resumable):
-        rule.restore(state)
+        with blaming(rule, "restore", layer):
+            rule.restore(state)

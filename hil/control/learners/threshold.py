@@ -48,11 +48,7 @@ class ThresholdLearning(GradientSums):
         margin: float = 1.5,
     ) -> None:
         super().__init__(network, 1)
-        if any(erases(layer.context) for layer in network.layers):
-            raise ConfigError(
-                "threshold learning switches single devices off, these need a block erase",
-                field="rule.method",
-            )
+        check_devices(network)
         self.threshold = threshold
         self._set = [math.ceil(margin * curve.full_up) for curve in curves]
         self._reset = [-math.ceil(margin * curve.full_down) for curve in curves]
@@ -103,3 +99,12 @@ class ThresholdLearning(GradientSums):
         if not (plus.any() or minus.any()):
             return 0
         return self.network.layers[k].program_pairs(plus, minus, phase=Phase.UPDATE)
+
+
+def check_devices(network: ArrayNetwork) -> None:
+    """Raise ConfigError when the devices of a network can only be erased in blocks."""
+    if any(erases(layer.context) for layer in network.layers):
+        raise ConfigError(
+            "threshold learning switches single devices off, these need a block erase",
+            field="rule.method",
+        )

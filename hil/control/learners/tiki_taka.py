@@ -14,6 +14,7 @@ from hil.control.preparation import initialise, shares
 from hil.control.response import ResponseCurve
 from hil.control.states import State
 from hil.errors import ConfigError
+from hil.learning.asking import slots_of
 from hil.learning.methods import PairRule
 from hil.learning.rule import UpdateRule, UpdateSlots
 from hil.program import FloatArray
@@ -95,15 +96,16 @@ class TikiTaka(PairUpdates):
         """Return whose turn it is, the rules of C, and what :class:`PairUpdates` keeps."""
         return super().state() | {
             "turn": self._turn, "first_eta": self._first_eta,
-            "transfer_rules": [rule_state(rule) for rule in self.transfer_rules],
+            "transfer_rules": [rule_state(rule, k) for k, rule in enumerate(self.transfer_rules)],
         }  # fmt: skip
 
     def restore(self, state: State) -> None:
         """Go on from :meth:`state`."""
         super().restore(state)
         self._turn, self._first_eta = list(state["turn"]), state["first_eta"]
-        for rule, kept in zip(self.transfer_rules, state["transfer_rules"], strict=True):
-            restore_rule(rule, kept)
+        kept = state["transfer_rules"]
+        for k, (rule, its) in enumerate(zip(self.transfer_rules, kept, strict=True)):
+            restore_rule(rule, its, k)
 
     def learn(self, x: FloatArray, target: FloatArray) -> FloatArray:
         """Learn one sample on A, and transfer where it is time; return the outputs before."""
@@ -117,5 +119,5 @@ class TikiTaka(PairUpdates):
         row = np.zeros(layer.n_inputs)
         row[self._turn[k]] = 1.0
         self._turn[k] = (self._turn[k] + 1) % layer.n_inputs
-        slots = self.transfer_rules[k].slots(row, layer.fast.forward(row), self.rng)
+        slots = slots_of(self.transfer_rules[k], row, layer.fast.forward(row), self.rng, k)
         return layer.apply_slow(slots) if len(slots) else 0
