@@ -74,10 +74,7 @@ def predict(
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(device).name.removesuffix(".toml")) or "device"
     folder = out / name
     with interruptible("runs that are open start over"), progress("predict") as report:
-        found = run(
-            wishes, folder, LocalEngine(workers), lambda done, total, label: report(done, total,
-                                                                                    label),
-        )  # fmt: skip
+        found = run(wishes, folder, LocalEngine(workers), report)
     for why in found.failed:
         output.note(f"hil: failed: {why}")
     about = found.about
