@@ -18,7 +18,10 @@ from benches import (
     written,
 )
 
+from hil.config.training import Training
 from hil.control.opening import make_backend
+from hil.control.placement import Site, build_network
+from hil.control.training import train
 from hil.errors import ConfigError
 
 pytest.importorskip("lupa")
@@ -149,3 +152,44 @@ def test_a_mimicking_simulator_says_whom_it_obeys(tmp_path):
     text = station_text("a", tmp_path)
     assert simulated(text + AS_RIG)[0].identify().endswith(", obeys rehearsed rig")
     assert "obeys" not in simulated(text)[0].identify()
+
+
+METHODS = ["M1", "M2", "M3", "M3'", "M3c", "progressive", "tiki-taka", "manhattan", "threshold",
+           "direct-gradient", "weight-transfer"]  # fmt: skip
+#: Settings that let a method do all that it does within a few samples.
+QUICK = {
+    "M3": {"refresh": {"every": 10, "threshold": 0.4, "floor": 0.1}},
+    "M3'": {"refresh": {"every": 10, "threshold": 0.4, "floor": 0.1}},
+    "M3c": {"refresh": {"every": 10, "threshold": 0.4, "floor": 0.1, "exchange_every": 10}},
+    "tiki-taka": {"rule": {"tiki_taka": {"symmetry_pulses": 20}}},
+    "manhattan": {"rule": {"manhattan": {"batch": 4}}},
+    "threshold": {"rule": {"threshold": {"threshold": 2.0}}},
+    "direct-gradient": {"rule": {"direct_gradient": {"batch": 4}}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_through_the_drivers_to_its_end(method, tmp_path):
+    more = QUICK.get(method, {})
+    training = Training.model_validate({
+        "schema": 1, "seed": 4, "baseline": False, "network": {"hidden": [3]},
+        "rule": {"method": method, **more.get("rule", {})}, "refresh": more.get("refresh"),
+        "schedule": {"epochs": 1, "eta": 0.2}, "characterise": {"devices": 2, "pulses": 64},
+    })  # fmt: skip
+    digits = few_digits(features=4, classes=2, samples=20)
+    size = (18, 6) if method == "tiki-taka" else (9, 6)
+    with on_bench(station_of(station_text("a", tmp_path, *size)), seed=9) as (rig, bench):
+        op = simulated(station_text("a", tmp_path, *size))[1]
+        with rig:
+            before = bench.array.conductance_siemens()
+            network = build_network(training, digits, [Site(rig, op)])
+            result = train(training, digits, network)
+            moved = bench.array.conductance_siemens() != before
+    (epoch,) = result.history.epochs
+    assert np.isfinite(epoch.test_accuracy)
+    assert np.isfinite(epoch.train_loss)
+    assert epoch.write_pulses > 0
+    if method in ("M3c", "direct-gradient"):  # exchanges and perturbations count as refresh
+        assert epoch.refresh_pulses > 0
+    assert moved.any()
