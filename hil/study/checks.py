@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -98,4 +99,6 @@ def _place(training: Training, dataset: Dataset, station: Station, sim: bool) ->
 
     folder = Path() if station.path is None else station.path.parent
     with open_session(station, sim=sim, drive=False, out=folder) as session:
-        build_network(training, dataset, session.sites())
+        # The station file is a copy that will be gone when the error is read.
+        sites = [replace(site, file=None) for site in session.sites()]
+        build_network(training, dataset, sites)

@@ -227,6 +227,6 @@ def test_a_station_that_is_too_small_is_told_also_where_the_rate_is_tuned(lab, c
     said = called(
         capsys, "device.toml", "-s", "small.toml", "--seeds", "1", "--devices", "4", code=3
     )
-    assert "no training ended" in said.err
+    assert "training.placement.layers" in said.err
     assert "need 4 rows and 4 columns" in said.err
     assert "Traceback" not in said.err

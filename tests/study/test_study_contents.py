@@ -196,7 +196,11 @@ def test_data_set_and_network_are_checked_before_the_first_run(tmp_path):
     assert caught.value.field == 'set."training.dataset"'
     Planner(load_study(file)).check(data=False)
     write_npz(tmp_path / "dat.npz", n_features=200)
-    with pytest.raises(ConfigError, match=r"layers do not fit as tiles.*201 x 16.*100 x 128"):
+    with pytest.raises(
+        ConfigError, match=r"layers do not fit as tiles.*201 x 16.*100 x 128"
+    ) as caught:
         Planner(load_study(file)).check()
+    assert caught.value.path == str(file)
+    assert "(arrays: main 100 x 128)" in caught.value.message
     write_npz(tmp_path / "dat.npz")
     Planner(load_study(file)).check()
