@@ -124,10 +124,17 @@ class ArrayNetwork:
             k: a layer but the first.
             delta: (n_outputs,) errors of layer ``k``; all 0 are not read.
             sums: weighted sums of the layer before.
+
+        Raises:
+            RuleError: an error is not finite; nothing was read.
         """
         if not np.count_nonzero(delta):
             return np.zeros(self.layers[k - 1].n_outputs)
-        back = self.layers[k].backward(delta)
+        try:
+            back = self.layers[k].backward(delta)
+        except ProtocolError:
+            check_errors(delta, k)
+            raise
         return error_behind(sums, back)
 
     def update_layer(
@@ -164,13 +171,8 @@ class ArrayNetwork:
     def errors(
         self, y: FloatArray, target: FloatArray, sums: Sequence[FloatArray]
     ) -> list[FloatArray]:
-        """Return the errors of every layer for outputs ``y``, read backward.
-
-        Raises:
-            RuleError: an output error is not finite; nothing was read backward.
-        """
+        """Return the errors of every layer for outputs ``y``, read backward."""
         errors = [output_error(y, target)]
-        check_errors(errors[0], len(self.layers) - 1)
         for k in range(len(self.layers) - 1, 0, -1):
             errors.insert(0, self.error_before(k, errors[0], sums[k - 1]))
         return errors

@@ -31,16 +31,22 @@ def slots_of(
         RuleError: an activity is not within 0 … 1 or an error is not finite, or a user's own rule
             raised or returned something that cannot be turned into pulses.
     """
-    if not loaded_kernels().usable(x, delta):
+    users = is_users(rule)
+    if users:  # the package's rules look at every number anyway
         check_activities(x, layer)
         check_errors(delta, layer)
     try:
         slots = rule.slots(x, delta, rng)
     except Exception as exc:
-        if not is_users(rule) or _is_clear(exc):
+        if not users:
+            if isinstance(exc, RuleError):
+                check_activities(x, layer)
+                check_errors(delta, layer)
+            raise
+        if _is_clear(exc):
             raise
         raise _blamed(exc, type(rule), "slots", layer) from exc
-    if is_users(rule):
+    if users:
         try:
             check_slots(slots, x.size, delta.size)
         except RuleError as exc:
@@ -67,12 +73,12 @@ def blaming(rule: object, call: str, layer: int) -> Iterator[None]:
 
 def is_users(rule: object) -> bool:
     """Return whether a rule is of a class that is not the package's own."""
-    return _is_users(rule)
+    return _of_users(type(rule).__module__)
 
 
 @cache
-def _is_users(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] != "hil"
+def _of_users(module: str) -> bool:
+    return module.partition(".")[0] != "hil"
 
 
 def named(kind: type) -> str:

@@ -13,6 +13,7 @@ GOOD_RULE = """\
         return [UpdateSlots(1, np.ones((1, x.size), bool), cols, ~cols)]
     def __init__(self):
         self.seen = []
+    __hash__ = None  # as a dataclass has none
 """
 
 

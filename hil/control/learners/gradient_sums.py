@@ -31,7 +31,7 @@ class GradientSums(Learner):
         """Add the sample's gradient and update after every batch; return the outputs before."""
         output, activities, sums = self.network.forward_pass(x)
         errors = self.network.errors(output, target, sums)
-        for k, delta in enumerate(errors[:-1]):  # the last one was checked before it was read back
+        for k, delta in enumerate(errors):
             check_errors(delta, k)
         for total, a, delta in zip(self._sums, activities, errors, strict=True):
             total += np.outer(a, delta)
