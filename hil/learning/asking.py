@@ -28,11 +28,12 @@ def slots_of(
     """Return the pulse slots of one sample for layer ``layer``; see :class:`UpdateRule`.
 
     Raises:
-        RuleError: an activity is not within 0 … 1 or an error is not finite, or a user's own rule
-            raised or returned something that cannot be turned into pulses.
+        RuleError: an activity is negative or not finite (or, for a user's own rule, above 1), an
+            error is not finite, or a user's own rule raised or returned something that cannot be
+            turned into pulses.
     """
     users = is_users(rule)
-    if users:  # the package's rules look at every number anyway
+    if users:  # the package's rules look for NaN anyway, in the same loop
         check_activities(x, layer)
         check_errors(delta, layer)
     try:

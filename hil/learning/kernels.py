@@ -12,13 +12,13 @@ from hil._kernels import largest_of
 
 @njit(cache=True, nogil=True)
 def magnitudes(x: Any, delta: Any, dead_zone: float, larger: Any, smaller: Any, size: Any) -> bool:
-    """Fill ``size`` with |δ|, 0 inside the dead zone; return whether 0 ≤ x ≤ 1 and δ is finite.
+    """Fill ``size`` with |δ|, 0 inside the dead zone; return whether x ≥ 0 and all is finite.
 
     ``larger`` and ``smaller`` are factors of each |δ| for δ > 0 and for δ < 0, empty for none.
     """
     fine = True
     for i in range(x.size):
-        fine &= (x[i] >= 0.0) & (x[i] <= 1.0)
+        fine &= (x[i] >= 0.0) & (x[i] < np.inf)
     for j in range(delta.size):
         d = abs(delta[j])
         fine &= d < np.inf

@@ -157,11 +157,11 @@ class PairRule:
         """Return the write phases of one sample; see :class:`hil.learning.rule.UpdateRule`.
 
         Raises:
-            RuleError: an activity is not within 0 … 1, or an error is not finite.
+            RuleError: an activity is negative, or an activity or error not finite.
         """
         size, kernels = np.empty_like(delta), loaded_kernels()
         if not kernels.magnitudes(x, delta, self.dead_zone, *self._gains, size):
-            raise RuleError("activities must be within 0 … 1, errors finite, and neither NaN")
+            raise RuleError("activities must be at least 0, they and errors finite and not NaN")
         rows, cols = self.trigger.coincidences(x, size, rng)
         up, down = np.empty_like(cols), np.empty_like(cols)
         if not kernels.split_by_sign(rows, cols, delta, up, down):

@@ -178,6 +178,14 @@ def test_a_rule_refuses_nan_and_negative_activities(rng):
         rule.slots(X, np.array([np.nan, 0, 0, 0, 0]), rng)
     with pytest.raises(RuleError, match="activities"):
         rule.slots(-X, DELTA, rng)
+    with pytest.raises(RuleError, match="finite"):
+        rule.slots(np.array([0.0, np.inf, 0.0, 1.0]), DELTA, rng)
+
+
+def test_a_rule_takes_activities_that_its_caller_scaled_beyond_one():
+    rule = PairRule("M3", SeparableThresholds(0.5, 0.1))
+    (slots,) = rule.slots(3.0 * X, DELTA, np.random.default_rng(0))
+    assert slots.rows.tolist() == [[False, True, True, True]]
 
 
 def _bits(*shape):

@@ -114,7 +114,7 @@ def test_a_rule_of_ones_own_gets_its_state_back():
     rule, again = Counting(), Counting()
     for _ in range(5):
         rule.slots(None, None, None)
-    restore_rule(again, rule_state(rule))
+    restore_rule(again, rule_state(rule, 0), 0)
     assert again.asked == 5
 
 
