@@ -16,7 +16,7 @@ from hil.pairs import PairKind
 Part = Annotated[float, Field(gt=0.0, lt=1.0)]
 Neurons = Annotated[int, Field(strict=True, ge=1, le=4096)]
 #: Samples between two exchanges of a column pair (M3c), and passes of write-verify, by default.
-EXCHANGE_EVERY: Final = 20
+EXCHANGE_EVERY: Final = 40
 VERIFY_PASSES: Final = 6
 
 
@@ -282,7 +282,7 @@ threshold = 0.5          # share of the window that the further device has used 
 floor = 0.2              # ... and the nearer one, for a refresh to pay
 # base = 0.1             # below floor: both devices start this far up, where steps may be finer
 mode = "open-loop"       # or "write-verify", which reads and corrects
-# exchange_every = 20    # M3c: samples between two exchanges of a column pair
+# exchange_every = 40    # M3c: samples between two exchanges of a column pair
 
 [schedule]
 epochs = 20

@@ -159,10 +159,10 @@ def test_paths_are_relative_to_the_training_file(tmp_path):
 def test_the_refresh_of_m3c_exchanges_and_verifies_unless_told_otherwise():
     text = MINIMAL + '[rule]\nmethod = "M3c"\n'
     refresh = validate_text(text, Training).effective_refresh
-    assert (refresh.mode, refresh.exchange_every) == ("write-verify", 20)
-    told = validate_text(text + '[refresh]\nmode = "open-loop"\nexchange_every = 40\n', Training)
+    assert (refresh.mode, refresh.exchange_every) == ("write-verify", 40)
+    told = validate_text(text + '[refresh]\nmode = "open-loop"\nexchange_every = 60\n', Training)
     assert told.effective_refresh.mode == "open-loop"
-    assert told.effective_refresh.exchange_every == 40
+    assert told.effective_refresh.exchange_every == 60
     plain = validate_text(MINIMAL, Training).effective_refresh
     assert (plain.mode, plain.exchange_every) == ("open-loop", None)
 
