@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import sys
+import time
 import tty
 from contextlib import contextmanager
 
@@ -140,6 +141,10 @@ def test_the_firmware_is_driven_over_a_pseudo_terminal_and_goes_safe_when_it_clo
             block = programs.write_step(backend.geometry, op, [1], [2], repeat=12)
             backend.run_block(block)
             assert board.outputs_on
+        # The board's answer and the news of its pins reach this test on ways of their own.
+        end = time.monotonic() + 10.0
+        while board.outputs_on and time.monotonic() < end:
+            time.sleep(0.005)
         assert not board.outputs_on
         sim, _ = make_backend(station, station.array[0], sim=True, seed=7)
         with sim:
