@@ -6,11 +6,11 @@ import difflib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
-from hil.config.quantities import Count, Table
+from hil.config.quantities import Count, FileTable, Table
 from hil.config.toml_file import read_text, validate_text
 from hil.errors import ConfigError
 
@@ -58,15 +58,16 @@ class PartTable(Table):
         return self
 
 
-class Suite(Table):
+class Suite(FileTable):
     """A suite file; the parts are run in its order."""
+
+    KIND: ClassVar[str] = "suite"
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
     name: Annotated[str, Field(pattern=_NAME)]
     description: str = ""
     stop: StopTable = StopTable()
     part: Annotated[tuple[PartTable, ...], Field(min_length=1)]
-    path: Annotated[Path | None, Field(exclude=True)] = None
     text: Annotated[str, Field(exclude=True)] = ""
 
     @model_validator(mode="after")

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
 from hil.capabilities import Range
 from hil.units import DIMENSIONS, format_quantity, parse_quantity
@@ -16,6 +26,20 @@ class Table(BaseModel):
     """Base of every table of a file: frozen, unknown fields refused, NaN and infinity refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileTable(Table):
+    """Base of a whole file; ``path`` is where it came from, which the file itself cannot say."""
+
+    KIND: ClassVar[str]  #: what such a file is called in messages
+    path: Annotated[SkipJsonSchema[Path | None], Field(exclude=True)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_is_not_a_field(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not isinstance(values.get("path", Path()), Path):
+            raise ValueError(f"`path` is not a field of a {cls.KIND} file")
+        return values
 
 
 def _quantity(dimension: str) -> tuple[BeforeValidator, PlainSerializer, WithJsonSchema]:

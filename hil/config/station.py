@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from hil.config.drive import DriveTable
 from hil.config.quantities import (
     Ampere,
     Count,
+    FileTable,
     Index,
     Joule,
     Second,
@@ -148,8 +149,10 @@ class TwinTable(Table):
     imperfect: bool = False  #: the virtual bench has gain errors, offsets, leakage, path resistance
 
 
-class Station(Table):
+class Station(FileTable):
     """A station file."""
+
+    KIND: ClassVar[str] = "station"
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
     name: str = "station"
@@ -163,14 +166,6 @@ class Station(Table):
     twin: TwinTable = TwinTable()
     calibration: str | None = None  #: calibration file beside the station file; {array} = its name
     calibration_max_age: Second | None = None  #: an older calibration is used with a warning
-    path: Annotated[Path | None, Field(exclude=True)] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_is_not_a_field(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("path"), str):
-            raise ValueError("`path` is not a field of a station file")
-        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Station:

@@ -158,6 +158,11 @@ def validate_text(
     return validate(parse_text(text, path, error), model, path=path, text=text, error=error)
 
 
+def is_file_name(name: object) -> bool:
+    """Return whether a text names a file: one that does not is the name of something shipped."""
+    return isinstance(name, str) and (name.endswith(".toml") or "/" in name or "\\" in name)
+
+
 def load_file(path: str | Path, model: type[Model]) -> Model:
     """Load a TOML file into a model that keeps where it came from in its field ``path``.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
-from hil.config.quantities import Count, Index, Second, Table
+from hil.config.quantities import Count, FileTable, Index, Second, Table
 from hil.config.rule import Positive, RuleTable
 from hil.config.toml_file import load_file
 from hil.pairs import PairKind
@@ -182,8 +182,10 @@ class PlacementTable(Table):
     pairs: PairKind | None = None
 
 
-class Training(Table):
+class Training(FileTable):
     """A training file."""
+
+    KIND: ClassVar[str] = "training"
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
     name: Annotated[str, Field(min_length=1, max_length=64)] = "training"
@@ -198,14 +200,6 @@ class Training(Table):
     placement: PlacementTable = PlacementTable()
     checkpoint: CheckpointTable = CheckpointTable()
     baseline: bool = True  #: train the same network in floating point beside it
-    path: Annotated[Path | None, Field(exclude=True)] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_is_not_a_field(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("path"), str):
-            raise ValueError("`path` is not a field of a training file")
-        return values
 
     @model_validator(mode="after")
     def _refresh_suits_method(self) -> Training:

@@ -12,6 +12,7 @@ import numpy as np
 
 from hil.backend import Backend
 from hil.config.station import Station
+from hil.config.toml_file import is_file_name
 from hil.control.array import SynapseArray
 from hil.control.runner import ProcedureResult
 from hil.errors import EnduranceError, StoreError
@@ -105,7 +106,7 @@ def station_files(station: Station, arrays: set[str], backend: str) -> dict[str,
     devices = [t.device for t in station.array if t.name in arrays and t.device]
     for number, device in enumerate(dict.fromkeys(devices)):
         name = "device.toml" if number == 0 else f"device-{number}.toml"
-        if device.endswith(".toml") or "/" in device or "\\" in device:
+        if is_file_name(device):
             files[name] = station.beside(device)
             continue
         factory = backend_factory(backend)

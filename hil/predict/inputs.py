@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hil.config.station import Station, load_station
-from hil.config.toml_file import parse_text, read_text, validate_text
+from hil.config.toml_file import is_file_name, parse_text, read_text, validate_text
 from hil.config.training import Training, load_training
 from hil.control.bench import Planning
 from hil.control.opening import make_backend
@@ -130,7 +130,7 @@ def device_text(device: str) -> str:
     Raises:
         ConfigError: there is none.
     """
-    if device.endswith(".toml") or Path(device).is_file() or "/" in device or "\\" in device:
+    if is_file_name(device) or Path(device).is_file():
         return read_text(device)
     shipped = getattr(backend_factory("sim"), "device_text", None)
     if shipped is None:

@@ -11,10 +11,10 @@ from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ModuleSpec
 from pathlib import Path
 from typing import Any, Final
 
+from hil.config.toml_file import is_file_name
 from hil.datasets.files import dataset_files
 from hil.errors import ConfigError
 from hil.study.fields import Files
-from hil.study.paths import is_file_name
 
 _CODE: Final = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
 

@@ -6,11 +6,11 @@ import difflib
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from hil.config.quantities import Count, Index, Table
+from hil.config.quantities import Count, FileTable, Index, Table
 from hil.config.toml_file import load_file
 from hil.study.fields import fields_of
 
@@ -71,12 +71,14 @@ class TuneTable(Table):
     set: dict[FieldName, Value] = Field(default_factory=dict)  #: e.g. fewer epochs
 
 
-class Study(Table):
+class Study(FileTable):
     """A study file.
 
     A point is one case, one value of every field of ``grid`` and one seed. The seed is that of the
     simulated devices and of the training.
     """
+
+    KIND: ClassVar[str] = "study"
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -90,14 +92,6 @@ class Study(Table):
     grid: Grid = Field(default_factory=dict)
     case: tuple[CaseTable, ...] = ()
     tune: TuneTable | None = None
-    path: Annotated[Path | None, Field(exclude=True)] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_is_not_a_field(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not isinstance(values.get("path", Path()), Path):
-            raise ValueError("`path` is not a field of a study file")
-        return values
 
     @model_validator(mode="after")
     def _is_one_study(self) -> Study:

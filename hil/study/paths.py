@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hil.config.toml_file import is_file_name
 from hil.study.fields import Files
-
-
-def is_file_name(device: Any) -> bool:
-    """Return whether the ``device`` of an array is a file, not the name of a preset."""
-    return isinstance(device, str) and (device.endswith(".toml") or "/" in device or "\\" in device)
 
 
 def make_absolute(files: Files, folder: Path) -> None:

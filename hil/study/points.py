@@ -14,7 +14,7 @@ from typing import Any
 import tomli_w
 
 from hil.config.station import Station, load_station
-from hil.config.toml_file import key_lines, line_of, parse_text, read_text
+from hil.config.toml_file import is_file_name, key_lines, line_of, parse_text, read_text
 from hil.config.training import load_training
 from hil.errors import ConfigError
 from hil.registry import PROTOCOLS, BackendFactory, backend_factory, load
@@ -23,7 +23,7 @@ from hil.study.code import code_version
 from hil.study.contents import Contents
 from hil.study.fields import Files, fields_of, with_fields
 from hil.study.file import Grid, Study
-from hil.study.paths import is_file_name, make_absolute
+from hil.study.paths import make_absolute
 from hil.study.removal import can_hold, schema_of
 
 #: What a point is for: to choose a setting, or to count.

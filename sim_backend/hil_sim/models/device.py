@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hil.config.drive import DriveTable
 from hil.config.quantities import Table
-from hil.config.toml_file import load_model, validate_text
+from hil.config.toml_file import is_file_name, load_model, validate_text
 from hil.errors import ConfigError
 from hil_sim.models.electrical import (
     CurrentTable,
@@ -110,7 +110,7 @@ def load_device(name_or_path: str | Path, beside: Path | None = None) -> Device:
         ConfigError: with file, line and field; or no such preset.
     """
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text or "\\" in text:
+    if isinstance(name_or_path, Path) or is_file_name(text):
         path = Path(name_or_path)
         return load_model(path if beside is None else beside / path, Device)
     return validate_text(preset_text(text), Device, f"{text}.toml")
