@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -12,6 +13,24 @@ from hypothesis import settings
 # Numba compiles on the first call, which no deadline should count.
 settings.register_profile("synapse-hil", deadline=None, max_examples=50)
 settings.load_profile("synapse-hil")
+
+
+@pytest.fixture(autouse=True)
+def descriptors_are_closed_once(monkeypatch):
+    """Fail a test that closes a descriptor twice: the second time it may be another's file."""
+    close, twice = os.close, []
+
+    def noting(fd):
+        try:
+            close(fd)
+        except OSError as exc:
+            if exc.errno == errno.EBADF:
+                twice.append(fd)
+            raise
+
+    monkeypatch.setattr(os, "close", noting)
+    yield
+    assert twice == []
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hil.errors import StoreError
 from hil.record import durable
 from hil.record.jsonable import to_json
 
@@ -33,17 +34,23 @@ class EventLog:
         else:
             self._fd = durable.open_to_append(self.path)
             if before and not before.endswith(b"\n"):
-                self._write(b"\n")
+                try:
+                    self._write(b"\n")
+                except OSError:
+                    self.close()
+                    raise
 
     def append(self, t_ns: int, kind: str, fields: dict[str, Any]) -> None:
         """Append one line and sync it; on a full disk the ballast makes room.
 
         Raises:
-            StoreError: it could not be written; the log ends with the line before.
+            StoreError: it could not be written, or the log is closed; it ends with the line before.
         """
         head = {"t_ns": t_ns, "utc": datetime.now(UTC).isoformat(), "kind": kind}
         line = to_json({**head, **fields})
         with self._lock:
+            if self._fd < 0:
+                raise StoreError(f"cannot record {kind!r} into {self.path}: the run is closed")
             try:
                 self._write(line)
             except OSError as exc:
@@ -54,9 +61,15 @@ class EventLog:
         return {"bytes": self._bytes, "sha256": self._hash.hexdigest()}
 
     def close(self) -> None:
-        """Close the file; every line is on the disk already."""
-        with self._lock, contextlib.suppress(OSError):
-            os.close(self._fd)
+        """Close the file, where every line is on the disk already; idempotent, never raises.
+
+        The number is forgotten: the system may give it to the next file that anyone opens.
+        """
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
 
     def _write(self, line: bytes) -> None:
         try:

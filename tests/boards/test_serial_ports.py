@@ -101,6 +101,52 @@ def test_a_port_that_was_closed_says_so(ends):
             use()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a socket takes all; pseudo-terminals are POSIX's")
+def test_a_port_is_not_closed_under_a_thread_that_writes(monkeypatch):
+    with pseudo_port() as (port, _):
+        give, close = port._give, port._port.close
+        inside, at_close, begun = [], [], threading.Event()
+
+        def counted(payload):
+            inside.append(payload)
+            begun.set()
+            try:
+                give(payload)  # a terminal that nobody reads takes some of it and no more
+            finally:
+                inside.clear()
+
+        def noted():
+            at_close.append(len(inside))
+            close()
+
+        monkeypatch.setattr(port, "_give", counted)
+        monkeypatch.setattr(port._port, "close", noted)
+        failed = []
+
+        def send():
+            try:
+                port.write(bytes(1 << 20))
+            except LinkTimeout as exc:
+                failed.append(exc)
+
+        writer = threading.Thread(target=send)
+        writer.start()
+        assert begun.wait(10.0)
+        port.close()
+        writer.join()
+        assert at_close == [0]
+        assert len(failed) == 1
+
+
+def test_a_wait_ends_when_another_thread_closes_the_port(ends):
+    port, _, _ = ends
+    threading.Timer(0.05, port.close).start()
+    begun_s = time.monotonic()
+    with pytest.raises(LinkError, match=r"cancelled|closed"):
+        port.read_exactly(4, 30.0)
+    assert time.monotonic() - begun_s < 10.0
+
+
 def test_the_other_end_going_away_is_a_link_error():
     with socket_port() as (port, other):
         other.close()

@@ -362,3 +362,33 @@ def test_a_value_that_does_not_fit_does_not_hold_up_later_rows(tmp_path):
         run.operation(1, Phase.READ)
         run.barrier()
     assert open_run(run.path).ops["op"].to_pylist() == [1]
+
+
+def test_closing_a_run_leaves_the_files_of_others_alone(tmp_path, monkeypatch):
+    """The system gives the number of a closed file to the next one that anyone opens."""
+    run, others = make(tmp_path), []
+    write_stop = run._write_stop
+
+    def while_another_thread_opens_files(*given):
+        others.extend((tmp_path / f"other{n}").open("wb", buffering=0) for n in range(8))
+        write_stop(*given)
+
+    monkeypatch.setattr(run, "_write_stop", while_another_thread_opens_files)
+    run.close()
+    assert len(others) == 8
+    for other in others:
+        other.write(b"still mine")
+        other.close()
+
+
+def test_an_event_after_the_end_is_refused_and_goes_into_no_other_file(tmp_path):
+    run = make(tmp_path)
+    run.close()
+    others = [(tmp_path / f"other{n}").open("wb", buffering=0) for n in range(8)]
+    before = (run.path / "events.jsonl").read_bytes()
+    with pytest.raises(StoreError, match="the run is closed"):
+        run.event("note", text="too late")
+    for other in others:
+        other.close()
+        assert Path(other.name).read_bytes() == b""
+    assert (run.path / "events.jsonl").read_bytes() == before

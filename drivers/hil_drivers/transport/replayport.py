@@ -47,11 +47,9 @@ class ReplayPort(SerialPort):
         self, name: str, exchanges: Iterable[Exchange],
         by_clock: Callable[[bytes], bool] = lambda _: False,
     ) -> None:  # fmt: skip
-        # No port is opened, so that SerialPort's own __init__ has nothing to do here.
-        self.address, self.transactions = f"recording of {name}", 0
-        self._log, self._name = None, name
-        self._left, self._cancelled, self._open = bytearray(), False, True
-        self._by_clock = by_clock
+        # No port is opened, so that the rest of SerialPort's own __init__ has nothing to do here.
+        self._begin(f"recording of {name}", None, name)
+        self._open, self._by_clock = True, by_clock
         self._recorded = [
             exchange
             for exchange in exchanges

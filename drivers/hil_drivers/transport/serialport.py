@@ -8,6 +8,7 @@ import errno
 import os
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -38,7 +39,7 @@ def has_parity(resource: str) -> bool:
 
 
 class SerialPort:
-    """One open serial port, used by one thread; :meth:`cancel` and :meth:`write` from any.
+    """One open serial port, used by one thread; :meth:`cancel`, `write` and `close` from any.
 
     Args:
         resource: ``COM3``, ``/dev/ttyACM0``, a path in ``/dev/serial/by-id``, or a URL of pySerial
@@ -59,11 +60,7 @@ class SerialPort:
     ) -> None:  # fmt: skip
         import serial
 
-        self.address = resource
-        self.transactions = 0  #: writes so far
-        self._log, self._name = log, name
-        self._left = bytearray()
-        self._cancelled = False
+        self._begin(resource, log, name)
         setting = _PARITY[parity] if has_parity(resource) else "N"
         # Exclusive: a terminal program on the same port would take part of the replies.
         exclusive = None if "://" in resource else True
@@ -79,6 +76,16 @@ class SerialPort:
                                   field="resource") from exc  # fmt: skip
             raise
 
+    def _begin(self, address: str, log: WireLog | None, name: str) -> None:
+        self.address = address
+        self.transactions = 0  #: writes so far
+        self._log, self._name = log, name
+        self._left = bytearray()
+        self._cancelled = False
+        # A port is not closed under a thread that is in the middle of a call: its bytes would go to
+        # whatever the system gives the number of the descriptor to next.
+        self._giving, self._taking = threading.Lock(), threading.Lock()
+
     @property
     def unread(self) -> int:
         """Bytes that have come and were not read."""
@@ -92,10 +99,11 @@ class SerialPort:
         Raises:
             LinkError: the port is gone; LinkTimeout: it takes nothing.
         """
-        self._refuse_closed()
-        self.transactions += 1
-        with _Guarded(self, "sending", "write", payload):
-            self._give(payload)
+        with self._giving:
+            self._refuse_closed()
+            self.transactions += 1
+            with _Guarded(self, "sending", "write", payload):
+                self._give(payload)
         self.note("write", payload)
 
     def _give(self, payload: bytes) -> None:
@@ -167,7 +175,9 @@ class SerialPort:
         until_s = time.monotonic() + timeout_s
         with _Guarded(self, "waiting for a reply", "read"):
             while not (count := enough()):
-                got = self._come()
+                with self._taking:
+                    self._refuse_closed()
+                    got = self._come()
                 if got:
                     self._left += got
                 elif self._cancelled:
@@ -209,12 +219,14 @@ class SerialPort:
         self._cancelled = True
 
     def close(self) -> None:
-        """Close; idempotent, never raises."""
-        link: socket.socket | None = getattr(self._port, "_socket", None)
-        with contextlib.suppress(OSError):  # a port that is gone is closed
-            self._port.close()
-        if link is not None:  # which pySerial leaves open when the other end has gone
-            link.close()
+        """Close once no thread is in a call; idempotent, never raises."""
+        self._cancelled = True
+        with self._giving, self._taking:
+            link: socket.socket | None = getattr(self._port, "_socket", None)
+            with contextlib.suppress(OSError):  # a port that is gone is closed
+                self._port.close()
+            if link is not None:  # which pySerial leaves open when the other end has gone
+                link.close()
 
     def _refuse_closed(self) -> None:
         if not self._port.is_open:

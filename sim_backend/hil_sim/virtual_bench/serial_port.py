@@ -25,9 +25,16 @@ class PtyServer:
         self.resource = f"ASRL{os.ttyname(self._slave)}::INSTR"
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._serve, name=f"pty-{instrument.name}", daemon=True
+            target=self._run, name=f"pty-{instrument.name}", daemon=True
         )
         self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            os.close(self._slave)
+            os.close(self._master)
 
     def _serve(self) -> None:
         buffer = bytearray()
@@ -53,9 +60,6 @@ class PtyServer:
         """Do nothing: a serial line has no connection that could be cut."""
 
     def close(self) -> None:
-        """Stop serving and close the terminal."""
+        """Stop serving; the thread that serves closes the terminal. Idempotent."""
         self._stop.set()
         self._thread.join(2.0)
-        for descriptor in (self._master, self._slave):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
