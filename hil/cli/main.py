@@ -84,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # All is closed and reported; a further signal would only change the exit code.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        # `python -m` would end with the signal instead of the code where the interrupt had left an
+        # exec of text (an import that makes named tuples does that); the next exec makes it forget.
+        exec("")
     sys.exit(code)
 
 

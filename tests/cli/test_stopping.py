@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -120,3 +121,24 @@ def test_a_stop_before_the_first_pulse_leaves_no_run(tmp_path):
     assert process.returncode == 130
     assert json.loads(stdout)["error"]["exit_code"] == 130
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_interrupt_in_the_middle_of_an_import_ends_with_the_exit_code_of_one(tmp_path):
+    write(
+        tmp_path,
+        "entry.py",
+        """
+from hil.cli import failures, main
+
+def interrupted(args, as_json):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return failures.INTERRUPTED
+
+main._run = interrupted
+main.main([])
+""",
+    )
+    done = subprocess.run([sys.executable, "-m", "entry"], cwd=tmp_path, check=False)
+    assert done.returncode == 130
