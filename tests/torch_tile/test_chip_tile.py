@@ -284,20 +284,18 @@ def test_a_row_is_needed_besides_the_bias(arrays):
         ChipTile(arrays(rows=1))
 
 
-@pytest.mark.parametrize(
-    ("epochs", "decay", "least"),
-    [(2, 0.3, 0.90), pytest.param(6, 0.7, 0.95, marks=pytest.mark.slow)],
-)
-def test_a_two_layer_network_learns_digits_through_pulses(arrays, epochs, decay, least):
+def accuracy_on_digits(arrays, epochs, decay, seed):
     data = load_digits(split_seed=1)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     scales = {"hidden": 4.0, "output": 8.0}
     hidden = ChipTile(
-        arrays("nonlinear", 65, 32, weight_scale=scales["hidden"], seed=11), seed=1, pulses=300
-    )
+        arrays("nonlinear", 65, 32, weight_scale=scales["hidden"], seed=11 + 10 * seed),
+        seed=1, pulses=300,
+    )  # fmt: skip
     output = ChipTile(
-        arrays("nonlinear", 33, 10, weight_scale=scales["output"], seed=12), seed=2, pulses=300
-    )
+        arrays("nonlinear", 33, 10, weight_scale=scales["output"], seed=12 + 10 * seed),
+        seed=2, pulses=300,
+    )  # fmt: skip
     model = torch.nn.Sequential(hidden, torch.nn.Sigmoid(), output)
     optimiser = ChipSGD(model.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, decay)
@@ -312,9 +310,19 @@ def test_a_two_layer_network_learns_digits_through_pulses(arrays, epochs, decay,
     model.eval()
     with torch.no_grad():
         found = model(torch.tensor(data.x_test, dtype=torch.float32)).argmax(dim=1).numpy()
-    accuracy = float(np.mean(found == data.y_test))
-    print(f"accuracy {accuracy:.3f}, {hidden.device_pulses + output.device_pulses} device pulses")
-    assert accuracy >= least
+    return float(np.mean(found == data.y_test))
+
+
+def test_a_two_layer_network_learns_digits_through_pulses(arrays):
+    assert accuracy_on_digits(arrays, epochs=2, decay=0.3, seed=0) >= 0.90
+
+
+@pytest.mark.slow
+def test_a_longer_training_learns_digits_better_whatever_the_seed(arrays):
+    """Of 32 seeds: 95.2 % with a standard deviation of 1.1; the mean of eight has a third of it."""
+    found = [accuracy_on_digits(arrays, epochs=6, decay=0.7, seed=seed) for seed in range(8)]
+    assert np.mean(found) >= 0.94
+    assert min(found) >= 0.915
 
 
 def test_a_tile_learns_on_a_rig_with_emulated_instruments(tmp_path):
