@@ -117,9 +117,9 @@ def test_a_stopped_demo_is_closed_as_interrupted(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [None, 2, 3])
-def test_m3_reaches_ninety_percent_and_beats_m1(tmp_path, seed):
+@pytest.mark.parametrize("seed", [None, 2, 3, 4])
+def test_m3_reaches_ninety_four_percent_and_beats_m1(tmp_path, seed):
     result = run_demo(tmp_path, seed=seed)
-    assert result.accuracy["m3"] >= 0.90
+    assert result.accuracy["m3"] >= 0.94
     assert result.accuracy["m3"] > result.accuracy["m1"]
     assert result.accuracy["float"] > result.accuracy["m3"]
