@@ -35,10 +35,10 @@ pulses = 32
 """
 
 
-def hil(*arguments, cwd=None, timeout=120):
+def hil(*arguments, cwd=None, timeout=120, command=HIL):
     """Return the finished process of ``hil`` with ``arguments``."""
     return subprocess.run(
-        [*HIL, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, encoding="utf-8",
+        [*command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, encoding="utf-8",
         timeout=timeout, check=False, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
 
@@ -50,9 +50,9 @@ def hil_json(*arguments, cwd=None, code=0):
     return json.loads(done.stdout)
 
 
-def error_line(*arguments, cwd, code):
+def error_line(*arguments, cwd, code, command=HIL):
     """Return the one line of a command that must fail with ``code``, for people and programs."""
-    done = hil(*arguments, "--json", cwd=cwd)
+    done = hil(*arguments, "--json", cwd=cwd, command=command)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("hil: ")]

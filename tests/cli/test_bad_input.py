@@ -188,6 +188,16 @@ def mounted(folder, *options):
         subprocess.run(["umount", str(folder)], check=True)
 
 
+# The disk is looked at once a second, and a run pauses in time where the look comes before the end.
+WITHOUT_WATCH = [
+    sys.executable,
+    "-c",
+    "from hil.cli.main import main; from hil.record.watch import Watch\n"
+    "Watch.tick = lambda watch: None\n"
+    "main()",
+]
+
+
 def test_a_full_disk_stops_the_run_and_loses_nothing_that_was_acknowledged(tmp_path):
     write(tmp_path, "station.toml", STATION)
     write(tmp_path, "protocol.toml", HEAD + 'kind = "ltp-ltd"\npulses = 2000\ncycles = 3\n')
@@ -202,7 +212,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing_that_was_acknowledged(tmp_p
         write(tmp_path, "t.toml", long.replace("epochs = 1", "epochs = 5"))
         arguments = ("train", "t.toml", "-s", "station.toml", "--sim", "--level", "full",
                      "--out", disk)  # fmt: skip
-        line = error_line(*arguments, cwd=tmp_path, code=7)
+        line = error_line(*arguments, cwd=tmp_path, code=7, command=WITHOUT_WATCH)
         assert "No space left on device" in line
         run = open_run(next(disk.iterdir()))
         assert run.status == "failed"
