@@ -92,6 +92,10 @@ def test_a_calibration_of_other_instruments_is_refused(spoilt, part):
     assert "instrument smu: the file has" in said
     assert "99" in said
     assert "2636B, serial 1400001, firmware 3.4.2 answered; calibrate again" in said
+    assert spoilt.rig.rack.n_open == 0  # others may use the instruments now
+    spoilt.rig.calibration = found
+    spoilt.rig.open()
+    assert spoilt.rig.rack.n_open == 2
 
 
 def test_new_firmware_is_noted_and_a_new_instrument_refused(spoilt):

@@ -117,15 +117,19 @@ class RigBackend(Backend):
 
     def _open(self) -> None:
         self.rack.open()
-        # The models found may be able to do less than the widest of their family.
-        self._wire(self.geometry)
-        self.capabilities = self._capabilities()
-        self.checker = RigChecker(self)
-        self._map = self._open_map()
-        self._end_ns = 0
-        self._wake.clear()
-        if self.calibration is not None:
-            self.calibration_notes = self.calibration.check(self.rack.instruments)
+        try:
+            # The models found may be able to do less than the widest of their family.
+            self._wire(self.geometry)
+            self.capabilities = self._capabilities()
+            self.checker = RigChecker(self)
+            self._map = self._open_map()
+            self._end_ns = 0
+            self._wake.clear()
+            if self.calibration is not None:
+                self.calibration_notes = self.calibration.check(self.rack.instruments)
+        except BaseException:
+            self.rack.close()
+            raise
 
     def _close(self) -> None:
         self.rack.close()

@@ -114,6 +114,11 @@ class Rack:
             self._locks.release()
 
     @property
+    def n_open(self) -> int:
+        """Instruments with an open session."""
+        return len(self._sessions)
+
+    @property
     def transactions(self) -> int:
         """Messages sent to all instruments so far."""
         return self._retired + sum(s.transactions for s in self._sessions.values())

@@ -217,6 +217,8 @@ class VisaSession:
         except (Error, OSError):
             pass  # a link that is dead already is closed
         finally:
+            if self._socket is not None:  # which PyVISA leaves open where its own close fails
+                self._socket.link.close()
             prologix.leave(self._controller)
 
     # -- bytes -----------------------------------------------------------------------------
